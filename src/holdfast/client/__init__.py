@@ -1,0 +1,1 @@
+"""How you operate: the SDK and the raw terminal attach."""

@@ -1,0 +1,208 @@
+"""Every error a person or program can meet: a stable code, what happened and still holds, and what to do next."""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Final
+
+
+class HoldError(Exception):
+    """What went wrong, in words; ``code`` is what clients and runbooks match on, never the text.
+
+    ``do`` is the next step for the reader; ``details`` are plain values that travel the wire.
+    """
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str, *, do: str = "", **details: Any) -> None:
+        super().__init__(message)
+        self.message, self.do, self.details = message, do, details
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.do}" if self.do else self.message
+
+
+class BadName(HoldError):
+    code = "bad-name"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"{name!r} cannot name a session; nothing was changed",
+            do="use 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit",
+            name=name,
+        )
+
+
+class NoSuchSession(HoldError):
+    """Unknown and forbidden are said in the same words (I9)."""
+
+    code = "no-such-session"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"no session {name!r} here that you may reach", do="`hold ls -a` lists what there is", name=name)
+
+
+class NameTaken(HoldError):
+    code = "name-taken"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"a session named {name!r} is already running here; it was left alone",
+            do=f"attach to it (`hold attach {name}`) or choose another name",
+            name=name,
+        )
+
+
+class SessionEnded(HoldError):
+    """The session is over; how and when travels in ``details`` (``how``, ``status``, ``at``)."""
+
+    code = "session-ended"
+
+    def __init__(self, name: str, *, how: str, **details: Any) -> None:
+        super().__init__(
+            f"session {name!r} has ended ({how}); its record is kept",
+            do=f"`hold view {name}` shows its last screen",
+            name=name,
+            how=how,
+            **details,
+        )
+
+
+class IllegalStep(HoldError):
+    code = "illegal-step"
+
+    def __init__(self, now: str, signal: str, story: tuple[str, ...] = ()) -> None:
+        led = f" after {' -> '.join(story)}" if story else ""
+        super().__init__(
+            f"a session that is {now} cannot take the step {signal}{led}; it stays {now}",
+            do="this is a defect of Holdfast: please report it with `hold info --json`",
+            now=now,
+            signal=signal,
+        )
+
+
+class Refused(HoldError):
+    """Understood and not done: the request is against a rule, which the text names."""
+
+    code = "refused"
+
+
+class Nested(Refused):
+    code = "nested"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"this terminal already is inside session {name!r}: attaching it to a session would show that session in itself; nothing was changed",
+            do="detach first (Ctrl-\\ d), or start it detached with `hold new -d`, or unset HOLDFAST_SESSION if you mean it",
+            name=name,
+        )
+
+
+class LineTooLong(Refused):
+    """A canonical-mode terminal silently loses what exceeds 4,095 bytes of one line; Holdfast refuses instead."""
+
+    code = "line-too-long"
+
+    def __init__(self, size: int, most: int) -> None:
+        super().__init__(
+            f"one line of {size} bytes is longer than the terminal's line editor takes ({most}); none of it was typed",
+            do="send it in shorter lines, or write it to a file and have the program read that",
+            size=size,
+            most=most,
+        )
+
+
+class InputUnknown(HoldError):
+    """I5: whether the bytes reached the terminal cannot be told; they will not be sent again."""
+
+    code = "input-unknown"
+
+    def __init__(self, seq: int) -> None:
+        super().__init__(
+            "the host was replaced while this input was on its way; whether it was typed is unknown, and it was not sent again",
+            do="look at the screen, then decide whether to type it again",
+            seq=seq,
+        )
+
+
+class HostUnreachable(HoldError):
+    code = "host-unreachable"
+
+    def __init__(self, where: str, why: str) -> None:
+        super().__init__(
+            f"no host answers at {where} ({why}); sessions on it may be running all the same",
+            do="`hold host status` tells more, `hold host up` starts it and adopts what runs",
+            where=where,
+        )
+
+
+class HostFailed(HoldError):
+    """The host met something it did not expect while serving one request; sessions are not touched by it."""
+
+    code = "host-failed"
+
+
+class CannotStart(HoldError):
+    """The session's command could not be started; no session was made."""
+
+    code = "cannot-start"
+
+
+class BadMessage(HoldError):
+    """A peer sent what is not a message of this protocol, or one larger than it may be."""
+
+    code = "bad-message"
+
+
+class WrongVersion(HoldError):
+    code = "wrong-version"
+
+    def __init__(self, theirs: int, ours: int) -> None:
+        super().__init__(
+            f"the other side speaks protocol {theirs}, this one {ours}; nothing was changed",
+            do="`hold host restart` replaces the host by the installed version; running sessions stay",
+            theirs=theirs,
+            ours=ours,
+        )
+
+
+class TooMany(Refused):
+    """A bound was reached (I11): the text names which and how to raise it."""
+
+    code = "too-many"
+
+
+class StorageFailed(HoldError):
+    """The disk refused; the execution goes on, and what was not kept is marked."""
+
+    code = "storage-failed"
+
+
+class Corrupt(HoldError):
+    """A stored record does not verify; the text names the first one that does not."""
+
+    code = "corrupt"
+
+
+class Timeout(HoldError):
+    """What was waited for did not happen in time; nothing was stopped or undone."""
+
+    code = "timeout"
+
+
+def _all(kind: type[HoldError]) -> dict[str, type[HoldError]]:
+    found = {kind.code: kind}
+    for below in kind.__subclasses__():
+        found |= _all(below)
+    return found
+
+
+BY_CODE: Final[Mapping[str, type[HoldError]]] = _all(HoldError)
+
+
+def revived(code: str, message: str, do: str, details: Mapping[str, Any]) -> HoldError:
+    """Return the error a peer reported, of its own type where this version knows the code."""
+    kind = BY_CODE.get(code, HoldError)
+    error = kind.__new__(kind)
+    HoldError.__init__(error, message, do=do, **{str(k): v for k, v in details.items() if str(k) not in {"message", "do"}})
+    if kind is HoldError:
+        error.details.setdefault("code", code)
+    return error

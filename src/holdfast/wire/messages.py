@@ -1,0 +1,474 @@
+"""What client and host say to each other. Source: docs/wire.md. Not here: how it is cut into frames (framing).
+
+Structs travel as msgpack arrays behind their tag. Fields are only ever appended, with a default; a tag is never reused.
+Nothing in a message assumes a local socket: the same messages travel sealed through relays. Who speaks is proven by the
+channel they arrive on, never claimed in a message.
+
+``ref`` numbers a request on its connection; its one answer carries the same number. ``attachment`` numbers an attachment
+on its connection. Offsets count output bytes since the birth of the session; positions count journal records.
+"""
+
+from typing import Any, Final
+
+import msgspec
+
+PROTOCOL: Final = 1
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True, tag_field="t"):
+    """Base of everything said on the wire."""
+
+
+# ---- both ways -------------------------------------------------------------------------------------------------------
+
+
+class Ping(Message, tag="ping"):
+    """Ask for proof of life; ``Pong`` repeats ``mark``."""
+
+    mark: int
+
+
+class Pong(Message, tag="pong"):
+    mark: int
+
+
+# ---- parts -----------------------------------------------------------------------------------------------------------
+
+
+class Size(msgspec.Struct, frozen=True, array_like=True):
+    rows: int
+    cols: int
+
+
+class ReapPolicy(msgspec.Struct, frozen=True):
+    """When an idle session is reaped (R14, R15). Seconds; ``idle_s`` None means never."""
+
+    idle_s: float | None = 7 * 86400.0
+    grace_s: float = 60.0    # between the warning and the reaping
+    max_s: float | None = None    # a fixed life after which even a busy tree is reaped; None: none
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How a session ended. ``how``: exited, killed, reaped, lost. ``status``: a wait status as exit code or -signal."""
+
+    how: str
+    at: float    # Unix time, seconds
+    status: int | None = None    # 0..255 exit code, negative: killed by that signal, None: unknown
+    why: str = ""    # reaping policy, cause of the loss, who killed it
+    left_running: tuple[int, ...] = ()    # pids of the tree that outlived the root process
+
+
+class SessionInfo(msgspec.Struct, frozen=True):
+    """A session in a listing. Times are Unix seconds."""
+
+    id: str
+    name: str
+    host: str
+    state: str    # core.life.Execution value: starting, running, frozen, exited, killed, reaped, lost
+    incarnation: int
+    argv: tuple[str, ...]
+    cwd: str
+    created_at: float
+    size: Size
+    root_pid: int
+    root_started: int    # start time in clock ticks since boot: with the pid it names the process for good (R01)
+    holder_pid: int
+    output_end: int    # offset after the last byte produced
+    output_start: int    # offset of the oldest byte still kept
+    journal_position: int
+    idle_s: float    # seconds since output or input
+    attached: int
+    title: str = ""
+    ending: Ending | None = None
+    keep_until: float | None = None
+    reap_at: float | None = None    # set while a reaping has been announced
+    policy: ReapPolicy = ReapPolicy()
+    lag: int = 0    # bytes the view has not seen yet
+
+
+class Cell(msgspec.Struct, frozen=True, array_like=True):
+    """A run of cells that look alike. ``style`` indexes ``Screen.styles``; ``width`` counts columns."""
+
+    text: str
+    style: int
+    width: int
+
+
+class Style(msgspec.Struct, frozen=True, array_like=True):
+    """Colours are -1 default, 0..255 palette, or 0x1000000 | rgb. ``flags``: view.cells names the bits."""
+
+    fg: int = -1
+    bg: int = -1
+    flags: int = 0
+    underline: int = -1    # underline colour
+
+
+# ---- client to host --------------------------------------------------------------------------------------------------
+
+
+class Hello(Message, tag="hello"):
+    """First message of a client. ``client`` names this running program for idempotency (I5)."""
+
+    version: int
+    client: str
+    face: str    # cli, attach, sdk, ...: shown to others, decides nothing
+    inside: str = ""    # the session this program runs in, if it says so
+
+
+class Open(Message, tag="open"):
+    """Create a session, or with ``reuse`` return the running one of that name."""
+
+    ref: int
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    size: Size
+    name: str = ""    # empty: the host names it
+    reuse: bool = False
+    policy: ReapPolicy | None = None
+    key: str = ""    # idempotency key: the same key from the same client makes one session
+
+
+class List(Message, tag="list"):
+    ref: int
+    ended: bool = False
+
+
+class Info(Message, tag="info"):
+    """Ask for the live tuple (R02, R75), read from the kernel at this instant."""
+
+    ref: int
+    session: str
+
+
+class Attach(Message, tag="attach"):
+    """Join a session with a view, state first, then stream (I4).
+
+    ``view``: ``terminal`` (keyframe as a repaint for ``size``, then bytes; falling behind yields a fresh keyframe),
+    ``stream`` (bytes from ``offset``, each once, at the reader's pace, gaps stated), ``screen`` (rows, only what changed),
+    ``events``. ``offset`` None means now; -1 the oldest byte kept. ``observe`` never sizes nor writes.
+    """
+
+    ref: int
+    attachment: int
+    session: str
+    view: str
+    size: Size | None = None
+    offset: int | None = None
+    observe: bool = False
+    credit: int = 1 << 20    # bytes the host may send before more credit
+    cursor: str = ""    # a cursor from an earlier attachment: exact resume and rollback detection
+
+
+class Detach(Message, tag="detach"):
+    attachment: int
+    cause: str = "asked"
+
+
+class Credit(Message, tag="credit"):
+    """Allow ``size`` more bytes of output on an attachment."""
+
+    attachment: int
+    size: int
+
+
+class Input(Message, tag="input"):
+    """Type ``data``. ``seq`` rises by one per input of this client and session and is its idempotency key (I5)."""
+
+    ref: int
+    session: str
+    seq: int
+    data: bytes
+    attachment: int = 0
+
+
+class Resize(Message, tag="resize"):
+    ref: int
+    session: str
+    size: Size
+    attachment: int = 0
+
+
+class Signal(Message, tag="signal"):
+    """Send a signal to the foreground process group, or to the whole tree."""
+
+    ref: int
+    session: str
+    signal: int
+    tree: bool = False
+
+
+class Kill(Message, tag="kill"):
+    """End the session: HUP, TERM, KILL on the whole tree, ``grace_s`` apart."""
+
+    ref: int
+    session: str
+    grace_s: float = 2.0
+
+
+class Keep(Message, tag="keep"):
+    """Postpone reaping for ``for_s`` seconds; 0 takes the postponement back."""
+
+    ref: int
+    session: str
+    for_s: float
+
+
+class Rename(Message, tag="rename"):
+    ref: int
+    session: str
+    name: str
+
+
+class Forget(Message, tag="forget"):
+    """Remove the record of an ended session."""
+
+    ref: int
+    session: str
+
+
+class ReadOutput(Message, tag="read"):
+    """Ask for at most ``size`` bytes of output from ``offset`` (-1: the oldest kept)."""
+
+    ref: int
+    session: str
+    offset: int
+    size: int = 65536
+
+
+class GetScreen(Message, tag="get-screen"):
+    ref: int
+    session: str
+    history: int = 0    # lines above the screen to include in text form
+
+
+class GetText(Message, tag="get-text"):
+    """The screen as plain text, with up to ``history`` lines above it."""
+
+    ref: int
+    session: str
+    history: int = 0
+
+
+class WaitEnd(Message, tag="wait"):
+    """Answered by ``Ended`` when the session ends; at once if it has."""
+
+    ref: int
+    session: str
+
+
+class ReadJournal(Message, tag="read-journal"):
+    ref: int
+    session: str
+    position: int = 0
+    limit: int = 256
+
+
+class HostStatus(Message, tag="host-status"):
+    ref: int
+
+
+class HostStop(Message, tag="host-stop"):
+    """Stop the host daemon. Sessions run on, held by their holders. ``replace``: the caller starts a successor."""
+
+    ref: int
+    replace: bool = False
+
+
+class Cancel(Message, tag="cancel"):
+    """Stop waiting for the answer to ``ref``."""
+
+    ref: int
+
+
+# ---- host to client --------------------------------------------------------------------------------------------------
+
+
+class Welcome(Message, tag="welcome"):
+    version: int
+    host: str
+    host_name: str
+    generation: int
+    software: str
+    frame_bytes_max: int
+
+
+class Failed(Message, tag="failed"):
+    """The answer to ``ref`` is an error of core.errors. ``ref`` 0: the connection as a whole; it is closed next."""
+
+    ref: int
+    code: str
+    message: str
+    do: str = ""
+    details: dict[str, Any] = {}
+
+
+class Done(Message, tag="done"):
+    """``ref`` was carried out; ``position`` is its place in the journal, where it has one."""
+
+    ref: int
+    position: int = 0
+
+
+class Opened(Message, tag="opened"):
+    ref: int
+    session: SessionInfo
+    created: bool
+
+
+class Listing(Message, tag="listing"):
+    ref: int
+    sessions: tuple[SessionInfo, ...]
+
+
+class Tuple(Message, tag="tuple"):
+    """The live tuple: plain data, docs/wire.md "Live tuple"."""
+
+    ref: int
+    session: SessionInfo
+    live: dict[str, Any]
+
+
+class Attached(Message, tag="attached"):
+    """Every later message on ``attachment`` belongs to this attach. The first is state (``Keyframe``, ``Rows``) unless
+    exact bytes from ``offset`` were asked for."""
+
+    ref: int
+    attachment: int
+    session: SessionInfo
+    offset: int
+    number: int    # of attaches to this session, ever
+    driver: bool    # whether this attachment decides the size
+
+
+class Keyframe(Message, tag="keyframe"):
+    """State at ``offset``: ``repaint`` brings a terminal of ``size`` to it. Bytes from ``offset`` follow as ``Output``.
+    ``lost`` > 0: that many bytes before ``offset`` were skipped for this viewer."""
+
+    attachment: int
+    offset: int
+    repaint: bytes
+    size: Size
+    lost: int = 0
+
+
+class Output(Message, tag="output"):
+    attachment: int
+    offset: int
+    data: bytes
+
+
+class Gap(Message, tag="gap"):
+    """Bytes ``start``..``end`` cannot be had any more; ``why``: evicted, overrun, holder-restart, corrupt, disk."""
+
+    attachment: int
+    start: int
+    end: int
+    why: str
+
+
+class Rows(Message, tag="rows"):
+    """The ``screen`` view: changed rows at ``offset``. ``full``: forget what was there."""
+
+    attachment: int
+    offset: int
+    size: Size
+    full: bool
+    rows: dict[int, tuple[Cell, ...]]
+    styles: tuple[Style, ...]
+    cursor: tuple[int, int, bool]    # row, column, visible
+    modes: dict[str, bool] = {}
+    title: str = ""
+    alternate: bool = False
+
+
+class Event(Message, tag="event"):
+    """Something happened in the session: ``kind`` as in the journal, with its position and author."""
+
+    attachment: int
+    kind: str
+    position: int
+    at: float
+    operator: str
+    body: dict[str, Any]
+
+
+class Detached(Message, tag="detached"):
+    """The attachment is over. ``cause``: asked, superseded, ended, host-stopping, gone. ``ending`` if the session ended."""
+
+    attachment: int
+    cause: str
+    cursor: str = ""
+    ending: Ending | None = None
+
+
+class Typed(Message, tag="typed"):
+    """The answer to ``Input``. ``outcome``: applied, partial, refused, unknown. ``written`` bytes reached the terminal."""
+
+    ref: int
+    seq: int
+    outcome: str
+    written: int
+    position: int
+
+
+class OutputRange(Message, tag="output-range"):
+    """The answer to ``ReadOutput``: ``data`` begins at ``offset``; if that is later than asked, what lies between is gone."""
+
+    ref: int
+    offset: int
+    data: bytes
+    end: int    # offset after the last byte produced so far
+    why: str = ""    # why bytes before ``offset`` are missing
+
+
+class Text(Message, tag="text"):
+    ref: int
+    offset: int
+    lines: tuple[str, ...]
+    cursor: tuple[int, int]
+    title: str
+
+
+class ScreenState(Message, tag="screen-state"):
+    """The whole screen at ``offset``, as ``Rows`` with every row."""
+
+    ref: int
+    screen: Rows
+
+
+class Ended(Message, tag="ended"):
+    ref: int
+    ending: Ending
+
+
+class Records(Message, tag="records"):
+    """Journal records as they are stored, oldest first."""
+
+    ref: int
+    records: tuple[bytes, ...]
+    end: int    # position after the last record
+
+
+class Status(Message, tag="status"):
+    ref: int
+    pid: int
+    generation: int
+    started_at: float
+    software: str
+    sessions: int
+    keeper_pid: int
+    view_pids: tuple[int, ...]
+    runtime: str
+    state: str
+    notes: tuple[str, ...] = ()
+
+
+ToHost = (
+    Hello | Ping | Pong | Open | List | Info | Attach | Detach | Credit | Input | Resize | Signal | Kill | Keep | Rename
+    | Forget | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | Cancel
+)  # fmt: skip
+ToClient = (
+    Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Output | Gap | Rows | Event
+    | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status
+)  # fmt: skip

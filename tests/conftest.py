@@ -1,0 +1,26 @@
+"""What every test shares: the `--soak` switch and a private, short-named home for sockets and records."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--soak", action="store_true", help="run the full counts that issues name")
+
+
+@pytest.fixture
+def soak(pytestconfig: pytest.Config) -> bool:
+    """True when the full counts are wanted."""
+    return bool(pytestconfig.getoption("--soak"))
+
+
+@pytest.fixture
+def short_dir() -> Iterator[Path]:
+    """An empty folder whose path leaves room for socket names (a Unix socket path holds 107 bytes)."""
+    folder = Path(tempfile.mkdtemp(prefix="hf-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
