@@ -13,7 +13,7 @@ TO_HOST: tuple[type[m.Message], ...] = typing.get_args(m.ToHost)
 TO_CLIENT: tuple[type[m.Message], ...] = typing.get_args(m.ToClient)
 EVERY: tuple[type[m.Message], ...] = tuple(dict.fromkeys(TO_HOST + TO_CLIENT))
 
-_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)    # msgpack strings are UTF-8: no lone surrogates
+_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)  # strings are UTF-8: no lone surrogates
 _whole = st.integers(-(1 << 63), (1 << 63) - 1)
 _plain = st.recursive(
     st.none() | st.booleans() | _whole | st.floats(allow_nan=False) | _text | st.binary(max_size=12),
@@ -34,7 +34,7 @@ def _of(kind: Any) -> st.SearchStrategy[Any]:
         return st.tuples(*map(_of, inner))
     if origin is dict:
         return st.dictionaries(_of(inner[0]), _of(inner[1]), max_size=3)
-    if inner:    # a union; None is the only other member anywhere
+    if inner:  # a union; None is the only other member anywhere
         return st.one_of(*map(_of, inner))
     simple = {bool: st.booleans(), int: _whole, float: st.floats(allow_nan=False), str: _text, type(None): st.none()}
     return simple[kind] if kind in simple else st.binary(max_size=40)

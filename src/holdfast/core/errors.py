@@ -164,6 +164,28 @@ class WrongVersion(HoldError):
         )
 
 
+class Fenced(HoldError):
+    """A newer generation holds what this one asked for; the older one must stop."""
+
+    code = "fenced"
+
+    def __init__(self, who: str, theirs: int) -> None:
+        super().__init__(
+            f"{who} obeys a newer host (generation {theirs}); nothing was changed",
+            do="use the newer host; this one stops by itself",
+            theirs=theirs,
+        )
+
+
+class HolderLost(HoldError):
+    """The link to a holder or keeper ended; the execution is not touched by it."""
+
+    code = "holder-lost"
+
+    def __init__(self, who: str, why: str) -> None:
+        super().__init__(f"{who} cannot be reached ({why}); the execution runs on", do="try again in a moment", why=why)
+
+
 class TooMany(Refused):
     """A bound was reached (I11): the text names which and how to raise it."""
 
@@ -186,6 +208,19 @@ class Timeout(HoldError):
     """What was waited for did not happen in time; nothing was stopped or undone."""
 
     code = "timeout"
+
+
+class BadCursor(HoldError):
+    """What was given as a cursor is none; it was not guessed at."""
+
+    code = "bad-cursor"
+
+    def __init__(self, text: str) -> None:
+        shown = text if len(text) <= 80 else text[:77] + "..."
+        super().__init__(
+            f"{shown!r} is not a cursor; nothing was read",
+            do="pass the cursor exactly as it was handed out, or leave it out to begin with the present state",
+        )
 
 
 def _all(kind: type[HoldError]) -> dict[str, type[HoldError]]:

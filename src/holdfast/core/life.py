@@ -16,11 +16,11 @@ class Execution(enum.Enum):
 
     STARTING = "starting"
     RUNNING = "running"
-    FROZEN = "frozen"    # between a checkpoint and its outcome, or fenced
-    EXITED = "exited"    # the root process ended by itself
-    KILLED = "killed"    # an operator ended it
-    REAPED = "reaped"    # policy ended it
-    LOST = "lost"    # neither holder nor root process can be found; what happened is not known
+    FROZEN = "frozen"  # between a checkpoint and its outcome, or fenced
+    EXITED = "exited"  # the root process ended by itself
+    KILLED = "killed"  # an operator ended it
+    REAPED = "reaped"  # policy ended it
+    LOST = "lost"  # neither holder nor root process can be found; what happened is not known
 
 
 class Signal(enum.Enum):
@@ -88,7 +88,7 @@ class Presence(enum.Enum):
 
 class Traffic(enum.Enum):
     ATTACH = "attach"
-    LEAVE = "leave"    # one of several attachments ends
+    LEAVE = "leave"  # one of several attachments ends
     LAST_LEAVES = "last-leaves"
 
 

@@ -13,6 +13,7 @@ class Places:
     uid: int
     runtime: Path
     state: Path
+    config: Path    # host.toml; may be absent
 
     @property
     def host_socket(self) -> Path:
@@ -37,14 +38,18 @@ class Places:
         return self.state / "host.log"
 
 
-def places(*, uid: int, home: Path, lingers: bool, runtime: str | None = None, state: str | None = None) -> Places:
+def places(
+    *, uid: int, home: Path, lingers: bool, runtime: str | None = None, state: str | None = None, config: str | None = None
+) -> Places:
     """Return the places of user ``uid``.
 
-    ``runtime`` and ``state`` are the explicit choices (HOLDFAST_RUNTIME_DIR, HOLDFAST_STATE_DIR). Without them the
+    ``runtime``, ``state``, ``config`` are the explicit choices (HOLDFAST_RUNTIME_DIR, HOLDFAST_STATE_DIR,
+    HOLDFAST_CONFIG). Without them the
     runtime folder is derived from the uid alone, never from XDG_RUNTIME_DIR: su, cron and ssh set that differently, and
     two shells of one user must meet the same host. /run/user/UID is used only for a user who lingers, since logout
     removes it under running sessions otherwise.
     """
     chosen = Path(runtime) if runtime else Path(f"/run/user/{uid}/holdfast") if lingers else Path(f"/tmp/holdfast-{uid}")
     kept = Path(state) if state else home / ".local" / "state" / "holdfast"
-    return Places(uid=uid, runtime=chosen, state=kept)
+    settings = Path(config) if config else home / ".config" / "holdfast" / "host.toml"
+    return Places(uid=uid, runtime=chosen, state=kept, config=settings)

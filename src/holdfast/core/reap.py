@@ -7,7 +7,7 @@ import enum
 from dataclasses import dataclass, field
 from typing import Final
 
-RECHECK_S: Final = 30.0    # how often a session that could become idle is looked at
+RECHECK_S_MAX: Final = 600.0  # counters remember work between looks, so a long window needs few of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +28,16 @@ class Facts:
     input_position: int
     cpu_ticks: int
     io_bytes: int
-    foreground_job: bool    # something other than the root shell is in the foreground
-    listening: int    # listening sockets in the tree
+    foreground_job: bool  # something other than the root shell is in the foreground
+    listening: int  # listening sockets in the tree
     processes: int
 
 
 class Verdict(enum.Enum):
     ALONE = "alone"
-    WARN = "warn"    # announce: reaped after the grace unless it becomes busy
+    WARN = "warn"  # announce: reaped after the grace unless it becomes busy
     REAP = "reap"
-    CALM = "calm"    # it became busy during the grace: take the announcement back
+    CALM = "calm"  # it became busy during the grace: take the announcement back
 
 
 def busy(facts: Facts) -> str | None:
@@ -69,7 +69,7 @@ class Reaper:
         self.keep_until = until
 
     def look(self, facts: Facts, *, now: float) -> tuple[Verdict, str]:
-        """Return what to do now and why. Call at least every RECHECK_S and at ``due``."""
+        """Return what to do now and why. Call at ``due``, and when somebody comes or goes."""
         why = busy(facts)
         if why is None and self._last is not None and _worked(self._last, facts):
             why = "it did something since the last look"
@@ -97,8 +97,9 @@ class Reaper:
         return Verdict.ALONE, "announced, within its grace"
 
     def due(self, *, now: float) -> float:
-        """Return when to look next: at the next instant a verdict can change, RECHECK_S at the latest."""
-        instants = [now + RECHECK_S]
+        """Return when to look next: at the next instant a verdict can change, often enough to see when work ended."""
+        window = self.policy.idle_s if self.policy.idle_s is not None else RECHECK_S_MAX * 20
+        instants = [now + min(RECHECK_S_MAX, max(0.25, window / 20))]
         if self.warned_at is not None:
             instants.append(self.warned_at + self.policy.grace_s)
         elif self.policy.idle_s is not None:
@@ -110,8 +111,9 @@ class Reaper:
 
 def _worked(before: Facts, after: Facts) -> bool:
     return (
-        before.output_end != after.output_end
+        before.attached != after.attached
+        or before.output_end != after.output_end
         or before.input_position != after.input_position
-        or after.cpu_ticks - before.cpu_ticks > 1    # a shell that only waits spends less than a tick between looks
+        or after.cpu_ticks - before.cpu_ticks > 1  # a shell that only waits spends less than a tick between looks
         or before.io_bytes != after.io_bytes
     )

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-Dimensions = tuple[int, int]    # rows, columns
+Dimensions = tuple[int, int]  # rows, columns
 ROWS: Final = range(1, 1000)
 COLS: Final = range(1, 1000)
 

@@ -1,1 +1,1 @@
-"""Thin skins over client/, nothing else."""
+"""Thin skins over client/, nothing else: what people and programs see and press."""

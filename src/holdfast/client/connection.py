@@ -1,0 +1,201 @@
+"""A blocking conversation with one host, typed: for command lines and scripts that ask one thing and go.
+
+Not here: the attach loop (terminal), what lasts (sdk). Every call raises the errors of core.errors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from holdfast.client import dial
+from holdfast.client.lean import fresh_id
+from holdfast.client.places import socket_path
+from holdfast.core.errors import HostUnreachable, Timeout, WrongVersion, revived
+from holdfast.wire import messages as wire
+from holdfast.wire.framing import client_inbox, framed
+
+A = TypeVar("A", bound=wire.Message)
+RECEIVE: Final = 1 << 18  # bytes taken from the socket at once
+ANSWER_S: Final = 30.0  # for one answer, where a call does not say otherwise
+
+
+def error_of(message: wire.Failed) -> Exception:
+    """Return the error a ``Failed`` reports, of its own type."""
+    return revived(message.code, message.message, message.do, message.details)
+
+
+class Connection:
+    """One greeted connection to this user's host. Use as a context manager."""
+
+    def __init__(self, path: str | None = None, *, start: bool = True, face: str = "cli") -> None:
+        """Connect; start the host if none listens and ``start``. Raises HostUnreachable, WrongVersion."""
+        self.path = path or socket_path()
+        try:
+            self._socket = dial.reach(self.path, start=start)
+        except dial.Unreachable as error:
+            raise HostUnreachable(error.where, error.why) from None
+        self._inbox = client_inbox()
+        self._waiting: list[wire.ToClient] = []
+        self._ref = 0
+        self._send(wire.Hello(wire.PROTOCOL, fresh_id(), face, os.environ.get("HOLDFAST_SESSION", "")))
+        self.welcome = self._await(wire.Welcome, 0, ANSWER_S)
+        if self.welcome.version != wire.PROTOCOL:
+            raise WrongVersion(self.welcome.version, wire.PROTOCOL)
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    # ---- asking ----
+
+    def ref(self) -> int:
+        """Return the number for the next request."""
+        self._ref += 1
+        return self._ref
+
+    def ask(self, request: wire.Message, answer: type[A], *, timeout: float | None = ANSWER_S) -> A:
+        """Send ``request`` and return its answer. ``timeout`` in seconds, None: as long as it takes.
+
+        Raises the error the host answers with, Timeout, HostUnreachable if it hangs up.
+        """
+        self._send(request)
+        return self._await(answer, request.ref, timeout)  # type: ignore[attr-defined]
+
+    def _send(self, message: wire.Message) -> None:
+        try:
+            self._socket.settimeout(ANSWER_S)
+            self._socket.sendall(framed(message))
+        except OSError as error:
+            raise HostUnreachable(self.path, error.strerror or str(error)) from None
+
+    def _await(self, answer: type[A], ref: int, timeout: float | None) -> A:
+        for message in self._heard(timeout):
+            if isinstance(message, wire.Failed) and message.ref in (0, ref):
+                raise error_of(message)
+            if isinstance(message, answer) and getattr(message, "ref", 0) == ref:
+                return message
+        raise HostUnreachable(self.path, "it hung up before it answered")
+
+    def _heard(self, timeout: float | None) -> Iterator[wire.ToClient]:
+        """Yield what the host says until it hangs up. Raises Timeout when it is silent for ``timeout`` seconds."""
+        self._socket.settimeout(timeout)
+        while True:
+            while self._waiting:
+                message = self._waiting.pop(0)
+                if isinstance(message, wire.Ping):
+                    self._send(wire.Pong(message.mark))
+                    self._socket.settimeout(timeout)
+                else:
+                    yield message
+            try:
+                data = self._socket.recv(RECEIVE)
+            except TimeoutError:
+                raise Timeout(
+                    f"the host did not answer within {timeout:g} s; nothing was undone",
+                    do="`hold host status` tells how it is",
+                ) from None
+            except OSError as error:
+                raise HostUnreachable(self.path, error.strerror or str(error)) from None
+            if not data:
+                return
+            self._waiting.extend(self._inbox.receive(data))
+
+    # ---- what there is to ask ----
+
+    def sessions(self, *, ended: bool = False) -> tuple[wire.SessionInfo, ...]:
+        return self.ask(wire.List(self.ref(), ended), wire.Listing).sessions
+
+    def info(self, session: str) -> wire.Tuple:
+        return self.ask(wire.Info(self.ref(), session), wire.Tuple)
+
+    def status(self) -> wire.Status:
+        return self.ask(wire.HostStatus(self.ref()), wire.Status)
+
+    def stop_host(self, *, replace: bool = False) -> None:
+        """Have the daemon stop and return once it has hung up; sessions run on."""
+        self._send(wire.HostStop(self.ref(), replace))
+        try:
+            for message in self._heard(ANSWER_S):
+                if isinstance(message, wire.Failed):
+                    raise error_of(message)
+        except HostUnreachable:
+            pass  # that is what was asked for
+
+    def text(self, session: str, history: int = 0) -> wire.Text:
+        return self.ask(wire.GetText(self.ref(), session, history), wire.Text)
+
+    def screen(self, session: str) -> wire.Rows:
+        return self.ask(wire.GetScreen(self.ref(), session), wire.ScreenState).screen
+
+    def read(self, session: str, offset: int, size: int = 65536) -> wire.OutputRange:
+        return self.ask(wire.ReadOutput(self.ref(), session, offset, size), wire.OutputRange)
+
+    def type(self, session: str, data: bytes) -> wire.Typed:
+        """Type ``data`` as the first input of this connection. At most once: it is not sent again."""
+        return self.ask(wire.Input(self.ref(), session, self._ref, data), wire.Typed)
+
+    def kill(self, session: str, grace_s: float) -> wire.Ending:
+        return self.ask(wire.Kill(self.ref(), session, grace_s), wire.Ended, timeout=ANSWER_S + 3 * grace_s).ending
+
+    def keep(self, session: str, for_s: float) -> None:
+        self.ask(wire.Keep(self.ref(), session, for_s), wire.Done)
+
+    def rename(self, session: str, name: str) -> None:
+        self.ask(wire.Rename(self.ref(), session, name), wire.Done)
+
+    def forget(self, session: str) -> None:
+        self.ask(wire.Forget(self.ref(), session), wire.Done)
+
+    def wait(self, session: str, *, timeout: float | None = None) -> wire.Ending:
+        """Return how the session ended, once it has. Raises Timeout."""
+        try:
+            return self.ask(wire.WaitEnd(self.ref(), session), wire.Ended, timeout=timeout).ending
+        except Timeout:
+            raise Timeout(
+                f"session {session!r} has not ended within {timeout:g} s; it runs on",
+                do="wait again, or `hold attach` to it",
+            ) from None
+
+    def stream(self, session: str, offset: int | None) -> Iterator[wire.Output | wire.Gap | wire.Detached]:
+        """Yield the output from ``offset`` (None: now, -1: the oldest kept), each byte once, until the session ends.
+
+        Raises HostUnreachable when the host hangs up: the caller knows its offset and may ask again.
+        """
+        credit = 1 << 20
+        self._send(wire.Attach(self.ref(), self._ref, session, "stream", None, offset, True, credit))
+        number, taken = self._ref, 0
+        for message in self._heard(None):
+            if isinstance(message, wire.Failed) and message.ref in (0, number):
+                raise error_of(message)
+            if isinstance(message, wire.Output | wire.Gap | wire.Detached) and message.attachment == number:
+                yield message
+                if isinstance(message, wire.Detached):
+                    return
+                taken += len(message.data) if isinstance(message, wire.Output) else 0
+                if taken >= credit // 4:
+                    self._send(wire.Credit(number, taken))
+                    self._socket.settimeout(None)
+                    taken = 0
+        raise HostUnreachable(self.path, "it hung up")
+
+
+def plain(value: Any) -> Any:
+    """Return a message, or anything made of them, as plain data for JSON: fields by name, bytes as text."""
+    if isinstance(value, msgspec.Struct):
+        return {name: plain(getattr(value, name)) for name in value.__struct_fields__ if name != "ref"}
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value

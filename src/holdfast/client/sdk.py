@@ -1,0 +1,344 @@
+"""The async SDK: connect, open or attach, follow, type, wait. A handle is a session's id and a cursor, nothing more.
+
+Leaving never ends a session: `async with` means attach and detach. Hosts that restart are a pause; output carries on at
+the very byte, input is typed at most once or reported as InputUnknown (I4, I5). Every failure is an error of core.errors
+with a stable ``code`` and, in ``do``, the next step. Not here: the connection and its replacement (channel).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from holdfast.client import events as ev
+from holdfast.client.channel import Channel, Feed
+from holdfast.client.keys import key_bytes
+from holdfast.client.lean import fresh_id
+from holdfast.client.places import socket_path
+from holdfast.core.cursor import Cursor
+from holdfast.core.errors import InputUnknown, NoSuchSession, Refused
+from holdfast.core.ids import SessionId
+from holdfast.wire import messages as wire
+
+PATIENCE_S: Final = 60.0  # seconds without a host before what waits fails
+PIECE: Final = 1 << 16  # bytes in one input
+
+
+def connect(path: str | None = None, *, start: bool = True, patience: float = PATIENCE_S) -> Client:
+    """Return a client of this user's host, which is started if none runs and ``start``. Use it with ``async with``.
+
+    ``path`` is a host's socket, by default the user's own. ``patience``: seconds to wait for a host that went away.
+    """
+    return Client(
+        Channel(
+            path or socket_path(),
+            start=start,
+            patience=patience,
+            face="sdk",
+            inside=os.environ.get("HOLDFAST_SESSION", ""),
+        )
+    )
+
+
+class Client:
+    """One conversation with a host; many sessions over it. Made by ``connect``."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._seqs: dict[str, int] = {}  # input numbers, per session
+
+    def __repr__(self) -> str:
+        welcome = self._channel.welcome
+        return f"<Client of {welcome.host_name if welcome else self._channel.path}>"
+
+    async def __aenter__(self) -> Self:
+        await self._channel.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Hang up. Sessions run on."""
+        await self._channel.close()
+
+    async def sessions(self, *, ended: bool = False) -> tuple[wire.SessionInfo, ...]:
+        """Return what runs here, oldest first; with ``ended`` also what is over and still on record."""
+        return (await self._ask(wire.List(self._ref(), ended), wire.Listing)).sessions
+
+    async def open(self, name: str = "", *, argv: Sequence[str] | None = None, cwd: str | None = None, env: Mapping[str, str] | None = None,
+                   size: tuple[int, int] = (24, 80), policy: wire.ReapPolicy | None = None, reuse: bool = True,
+                   since: Cursor | str | None = None) -> Session:  # fmt: skip
+        """Create the session ``name``, or with ``reuse`` return the running one of that name: safe to repeat.
+
+        ``argv`` defaults to the user's shell, ``cwd`` to the present folder, ``env`` to the present environment; ``size``
+        is (rows, columns). A new session is followed from its first byte, a running one from ``since`` or from now.
+        Raises NameTaken without ``reuse``, CannotStart, BadName.
+        """
+        request = wire.Open(
+            self._ref(), tuple(argv) if argv else (os.environ.get("SHELL") or "/bin/sh", "-l"),
+            dict(os.environ if env is None else env), os.fspath(cwd or os.getcwd()), wire.Size(*size), name, reuse, policy, fresh_id("k-"),    # noqa: PTH109
+        )  # fmt: skip
+        opened = await self._ask(request, wire.Opened)
+        return Session(self, opened.session, _cursor(since), 0 if opened.created and since is None else None)
+
+    async def attach(self, name: str, *, since: Cursor | str | None = None) -> Session:
+        """Return the session of that name or id, to be followed from ``since``, by default from now.
+
+        Raises NoSuchSession. A session that ended can be attached: its output and its end are still told.
+        """
+        return Session(self, await self._find(name), _cursor(since), None)
+
+    async def status(self) -> wire.Status:
+        """Return what the host says of itself."""
+        return await self._ask(wire.HostStatus(self._ref()), wire.Status)
+
+    async def _find(self, name: str) -> wire.SessionInfo:
+        found = [s for s in await self.sessions(ended=True) if name in (s.id, s.name)]
+        if not found:
+            raise NoSuchSession(name)
+        return next((s for s in found if s.ending is None), max(found, key=lambda s: s.created_at))
+
+    def _ref(self) -> int:
+        return next(self._channel.refs)
+
+    async def _ask(
+        self, request: wire.Message, answer: type[Any], *, again: bool = True, timeout: float | None = None
+    ) -> Any:
+        return await self._channel.ask(request, answer, again=again, timeout=timeout)
+
+    def _next_seq(self, session: str) -> int:
+        self._seqs[session] = self._seqs.get(session, 0) + 1
+        return self._seqs[session]
+
+
+def _cursor(since: Cursor | str | None) -> Cursor | None:
+    return Cursor.parse(since) if isinstance(since, str) else since
+
+
+class Session:
+    """A handle on one session. Losing it loses nothing: ``Client.attach(id, since=cursor)`` makes another, anywhere.
+
+    ``async with session:`` attaches, so that no output from then on is missed, and detaches at the end.
+    """
+
+    def __init__(self, client: Client, info: wire.SessionInfo, since: Cursor | None, offset: int | None) -> None:
+        self._client, self._channel, self.last = client, client._channel, info
+        self._cursor = since
+        self._offset = since.offset if since is not None else offset  # the next byte for the reader; None: from now on
+        self._feed: Feed | None = None
+
+    # ---- what it is ----
+
+    @property
+    def id(self) -> SessionId:
+        return SessionId(self.last.id)
+
+    @property
+    def name(self) -> str:
+        """Its name when last heard of."""
+        return self.last.name
+
+    def __repr__(self) -> str:
+        return f"<Session {self.name} {self.id} {self.last.state} at {self._offset}>"
+
+    @property
+    def cursor(self) -> Cursor:
+        """How far this handle's reader has come: ``str`` it, keep it, and go on from it elsewhere."""
+        offset = self._offset if self._offset is not None else self.last.output_end
+        if self._cursor is not None:
+            return self._cursor._replace(offset=offset)
+        return Cursor(self.id, self.last.incarnation, offset, 0, bytes(32))
+
+    async def info(self) -> wire.SessionInfo:
+        """Return what a listing shows of it, now."""
+        self.last = await self._client._find(self.id)
+        return self.last
+
+    async def live(self) -> Mapping[str, Any]:
+        """Return the live tuple: processes, files, sockets, folder, memory, read from the kernel now."""
+        found = await self._ask(wire.Info(self._ref(), self.id), wire.Tuple)
+        self.last = found.session
+        live: Mapping[str, Any] = found.live
+        return live
+
+    # ---- following it ----
+
+    async def __aenter__(self) -> Self:
+        await self._attached()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.detach()
+
+    async def _attached(self) -> Feed:
+        if self._feed is None:
+            cursor = str(self.cursor) if self._cursor is not None else ""
+            self._feed = await self._channel.attach(self.id, "stream", offset=self._offset, cursor=cursor)
+            assert self._feed.attached is not None
+            self.last = self._feed.attached.result().session
+        return self._feed
+
+    async def detach(self) -> None:
+        """Leave. The session runs on; ``cursor`` says where to go on."""
+        feed, self._feed = self._feed, None
+        if feed is None:
+            return
+        self._channel.detach(feed)
+        try:
+            while not feed.over:
+                feed.ready.clear()
+                await feed.ready.wait()
+        finally:
+            self._channel.drop(feed)
+        last = feed.items[-1] if feed.items else None
+        if isinstance(last, wire.Detached):
+            self._note(last)
+
+    def _note(self, message: wire.Detached) -> None:
+        try:
+            self._cursor = Cursor.parse(message.cursor)._replace(offset=self.cursor.offset)
+        except Exception:  # a cursor of a newer host: ours still says the offset
+            return
+
+    async def events(self) -> AsyncGenerator[ev.Event, None]:
+        """Yield output and everything else that happens, in order, until the session ends (Ended comes last).
+
+        Begins at the cursor. Stopping early is free: the cursor is after the last event taken. What is no longer kept is
+        a Gap, never skipped silently.
+        """
+        own = self._feed is None
+        feed = await self._attached()
+        try:
+            while True:
+                try:
+                    item = await self._channel.take(feed)
+                except StopAsyncIteration:
+                    return
+                event = self._event(item)
+                if event is None:
+                    return
+                yield event
+        finally:
+            if own or feed.over:
+                await self.detach()
+
+    def _event(self, item: object) -> ev.Event | None:
+        """Return ``item`` as an event, moving the cursor; None at the end without an Ending."""
+        match item:
+            case int():
+                return ev.Missed(item)
+            case wire.Output():
+                self._offset = item.offset + len(item.data)
+                return ev.Output(item.offset, item.data)
+            case wire.Gap():
+                self._offset = item.end
+                return ev.Gap(item.start, item.end, item.why)
+            case wire.Event():
+                return ev.event_of(item)
+            case wire.Detached():
+                self._note(item)
+                return ev.ended(item.ending) if item.ending is not None else None
+        raise AssertionError(f"a stream has no {type(item).__name__}")
+
+    async def output(self, offset: int = 0) -> AsyncIterator[ev.Output | ev.Gap]:
+        """Yield what is kept of the output from ``offset`` (-1: the oldest kept) to what is its end now."""
+        end: int | None = None
+        while end is None or offset < end:
+            got = await self._ask(wire.ReadOutput(self._ref(), self.id, offset, 1 << 18), wire.OutputRange)
+            end = got.end if end is None else end
+            if got.offset > offset >= 0:
+                yield ev.Gap(offset, got.offset, got.why or "evicted")
+            data = got.data[: max(0, end - got.offset)]
+            if not data:
+                return
+            yield ev.Output(got.offset, data)
+            offset = got.offset + len(data)
+
+    async def screen(self) -> ev.Screen:
+        """Return the styled screen."""
+        rows = (await self._ask(wire.GetScreen(self._ref(), self.id), wire.ScreenState)).screen
+        size = (rows.size.rows, rows.size.cols)
+        return ev.Screen(rows.offset, size, rows.rows, rows.styles, rows.cursor, rows.modes, rows.title, rows.alternate)
+
+    async def text(self, history: int = 0) -> ev.Text:
+        """Return the screen as plain text, with up to ``history`` lines above it."""
+        got = await self._ask(wire.GetText(self._ref(), self.id, history), wire.Text)
+        return ev.Text(got.offset, got.lines, got.cursor, got.title)
+
+    # ---- acting on it ----
+
+    async def send(self, data: bytes | str) -> ev.Sent:
+        """Type ``data``. At most once, across reconnects: a repeated sending carries its number.
+
+        Returns the outcome, applied or partial, of all of it. Raises InputUnknown when nobody can tell whether it was
+        typed, Refused when it was not, LineTooLong for a line the terminal would cut.
+        """
+        data = data.encode() if isinstance(data, str) else data
+        written, typed = 0, None
+        for start in range(0, len(data), PIECE) or (0,):
+            seq = self._client._next_seq(self.id)
+            number = self._feed.number if self._feed is not None and not self._feed.over else 0
+            request = wire.Input(self._ref(), self.id, seq, data[start : start + PIECE], number)
+            typed = await self._ask(request, wire.Typed)
+            written += typed.written
+            if typed.outcome == "unknown":
+                raise InputUnknown(seq)
+            if typed.outcome == "refused":
+                raise Refused(
+                    f"the input was refused after {written} of {len(data)} bytes",
+                    do="look at the screen before you repeat it",
+                    seq=seq,
+                    written=written,
+                )
+            if typed.outcome != "applied":
+                break
+        assert typed is not None
+        return ev.Sent(typed.seq, typed.outcome, written, typed.position)
+
+    async def send_keys(self, *names: str) -> ev.Sent:
+        """Press keys by name, in one input: ``Ctrl+C``, ``Up``, ``Enter``, ``Alt+x``, ``F5``. Raises ValueError."""
+        return await self.send(b"".join(key_bytes(name) for name in names))
+
+    async def resize(self, rows: int, cols: int) -> None:
+        """Give the terminal another size."""
+        await self._ask(wire.Resize(self._ref(), self.id, wire.Size(rows, cols)), wire.Done)
+
+    async def signal(self, number: int, *, tree: bool = False) -> None:
+        """Send a signal to the foreground job, or to the whole tree. Not repeated when the connection breaks."""
+        await self._ask(wire.Signal(self._ref(), self.id, number, tree), wire.Done, again=False)
+
+    async def wait(self, *, timeout: float | None = None) -> ev.Ended:
+        """Return how it ended, once it has. Raises Timeout after ``timeout`` seconds; the session runs on."""
+        return ev.ended((await self._ask(wire.WaitEnd(self._ref(), self.id), wire.Ended, timeout=timeout)).ending)
+
+    async def kill(self, *, grace: float = 2.0) -> ev.Ended:
+        """End it: HUP, TERM, KILL to the whole tree, ``grace`` seconds apart. Returns how it ended."""
+        return ev.ended((await self._ask(wire.Kill(self._ref(), self.id, grace), wire.Ended)).ending)
+
+    async def keep(self, seconds: float) -> None:
+        """Postpone the reaping of an idle session; 0 takes it back."""
+        await self._ask(wire.Keep(self._ref(), self.id, seconds), wire.Done)
+
+    async def rename(self, name: str) -> None:
+        """Give it another name. Raises BadName, NameTaken."""
+        await self._ask(wire.Rename(self._ref(), self.id, name), wire.Done)
+        self.last = await self._client._find(self.id)
+
+    async def forget(self) -> None:
+        """Remove the record of a session that ended. Raises Refused while it runs."""
+        await self._ask(wire.Forget(self._ref(), self.id), wire.Done, again=False)
+
+    def _ref(self) -> int:
+        return next(self._channel.refs)
+
+    async def _ask(
+        self, request: wire.Message, answer: type[Any], *, again: bool = True, timeout: float | None = None
+    ) -> Any:
+        return await self._channel.ask(request, answer, again=again, timeout=timeout)

@@ -1,0 +1,563 @@
+"""Attach this terminal to a session: bytes through, raw, until it ends or the user leaves. Source: DESIGN 7.
+
+One poll loop over the terminal, the host and a signal pipe. The host's output goes to the terminal as it comes, one write
+a message; what is typed goes to the host under rising numbers. If the host goes away the loop reconnects for as long as it
+takes, resumes at the last offset it has and sends again, under its old number, what was never acknowledged. Not here: the
+prefix key (prefix), the terminal's answers (replies), raw mode and giving the terminal back (tty).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections import deque
+from select import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, poll
+from time import monotonic
+
+from holdfast.client import endings, lean
+from holdfast.client.dial import Unreachable, dial
+from holdfast.client.line import Refusal, refusal
+from holdfast.client.prefix import DETACH, HELP, Prefix, prefix_name
+from holdfast.client.replies import Replies
+from holdfast.client.tty import Tty
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _socket import socket
+    from typing import Any
+
+CREDIT = 1 << 20  # bytes of output the host may have on the way to us
+GRANT = CREDIT >> 2  # bytes written out before the host hears of it
+RECEIVE = 1 << 18  # bytes taken from the socket at once
+INPUT_MAX = 1 << 20  # bytes typed and not yet sent; then the keyboard waits
+FLYING_MAX = 64  # inputs sent and not yet acknowledged; the host queues 256 for everybody
+PIECE = 1 << 16  # bytes in one input
+DRAIN_S = 5.0  # seconds the last output may take to reach a slow terminal
+NOTICE_S = 2.5  # seconds a notice stays
+QUIET_S = 1.5  # seconds without a host before the user is told
+START_S = 1.0  # seconds without one before we start it
+_SIGNALS = (signal.SIGWINCH, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+
+class Over(Exception):
+    """The attach is over: ``status`` to exit with, ``line`` to say (empty: nobody is there to read it)."""
+
+    def __init__(self, status: int, line: str) -> None:
+        super().__init__(line)
+        self.status, self.line = status, line
+
+
+class Viewer:
+    """One terminal on one session. ``path`` is the host's socket, ``inside`` the session this program runs in."""
+
+    def __init__(
+        self, session: str, tty: Tty, *, path: str, prefix: int | None, observe: bool = False, inside: str = ""
+    ) -> None:
+        self.session, self.tty, self.path, self.observe, self.inside = session, tty, path, observe, inside
+        self.client = lean.fresh_id()
+        self.info: dict[str, Any] = {"name": session}
+        self.prefix, self.replies = Prefix(prefix), Replies()
+        self.poll = poll()
+        self.signals: deque[int] = deque()
+        # the conversation
+        self.socket: socket | None = None
+        self.frames = lean.Frames()
+        self.out = bytearray()  # for the host, not yet taken by the socket
+        self.ref = 0
+        self.attach_ref = 0
+        self.attachment = 0
+        self.attached = False  # the present attachment was answered
+        self.ever = False  # some attachment was
+        self.lost_at: float | None = None  # since when no host answers
+        self.retry_at = 0.0
+        self.starter: Any = None  # the process that starts a host, while it does
+        self.started_at = 0.0
+        # output
+        self.offset: int | None = None  # after the last byte received; None: the next state tells
+        self.pending: deque[memoryview] = deque()  # for the terminal, not yet taken by it
+        self.taken = 0  # bytes done with since the last grant
+        self.finish: Over | None = None  # what to raise once the output is out
+        self.finish_by = 0.0
+        # input
+        self.seq = 0
+        self.unsent = bytearray()
+        self.flying: dict[int, bytes] = {}  # by number: sent and not acknowledged
+        self.refs: dict[int, int] = {}  # request -> number of the input
+        # what lies over the session's screen: then output is discarded, and a repaint follows
+        self.overlay = ""  # help, notice or lost
+        self.overlay_until: float | None = None
+
+    # ---- the conversation ----
+
+    def begin(self, connection: socket, frames: lean.Frames | None = None) -> None:
+        """Attach over ``connection``; ``frames`` if it was greeted already. Asking does not wait for the greeting."""
+        self.socket, self.out = connection, bytearray()
+        connection.setblocking(False)
+        if frames is None:
+            self.frames = lean.Frames()
+            self.out += lean.hello(self.client, "attach", self.inside)
+        else:
+            self.frames = frames
+        self._attach(None if self.overlay else self.offset)
+        self.poll.register(connection.fileno(), POLLIN)
+        self._flush()
+
+    def _attach(self, offset: int | None) -> None:
+        self.ref += 1
+        self.attachment += 1
+        self.attach_ref, self.attached = self.ref, False
+        self.taken = 0
+        self.out += lean.attach(self.ref, self.attachment, self.session, self.tty.size(), offset, self.observe, CREDIT)
+
+    def _repaint(self) -> None:
+        """Have the host paint the screen again: a fresh attachment begins with state."""
+        self.overlay, self.overlay_until = "", None
+        if self.socket is not None:
+            former = self.attachment
+            self._attach(None)
+            self.out += lean.detach(former, "repaint")
+            self._flush()
+
+    def _flush(self) -> None:
+        """Give the socket what it takes."""
+        if self.socket is None or not self.out:
+            return
+        try:
+            sent = self.socket.send(self.out)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            self._broken(error.strerror or str(error))
+            return
+        del self.out[:sent]
+        self.poll.modify(self.socket.fileno(), POLLIN | POLLOUT if self.out else POLLIN)
+
+    def _broken(self, why: str) -> None:
+        """The host hung up, or said what cannot be understood."""
+        if self.socket is not None:
+            self.poll.unregister(self.socket.fileno())
+            self.socket.close()
+            self.socket = None
+        if not self.ever:
+            raise Unreachable(self.path, why)
+        self.attached = False
+        now = monotonic()
+        self.lost_at = self.lost_at if self.lost_at is not None else now
+        self.retry_at = now + self._patience(now - self.lost_at)
+
+    @staticmethod
+    def _patience(silent: float) -> float:
+        """Seconds until the next try: a restart takes 0.2 s, so tries are dense at first."""
+        return 0.01 if silent < 1 else 0.05 if silent < 5 else 0.5
+
+    def _reconnect(self, now: float) -> None:
+        assert self.lost_at is not None
+        silent = now - self.lost_at
+        try:
+            self.begin(dial(self.path))
+        except Unreachable as error:
+            self.retry_at = now + self._patience(silent)
+            if error.absent and silent >= START_S and now - self.started_at > 5:
+                self._start_host(now)
+
+    def _say_lost(self) -> None:
+        leave = (
+            f"{prefix_name(self.prefix.code)} d leaves" if self.prefix.code is not None else "close the window to leave"
+        )
+        self._cover("lost", f"no answer from the host; {self.info['name']} runs on without it; {leave}", None)
+
+    def _start_host(self, now: float) -> None:
+        from holdfast.client.start import has_holders, start_in_background
+
+        self.started_at = now
+        if has_holders() and (self.starter is None or self.starter.poll() is not None):
+            self.starter = start_in_background()
+
+    def _receive(self) -> None:
+        assert self.socket is not None
+        try:
+            data = self.socket.recv(RECEIVE)
+            if not data:
+                self._broken("it hung up")
+                return
+            for message in self.frames.receive(data):
+                self._heard(message)
+                if self.socket is None:
+                    return
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._broken(error.strerror or str(error))
+        except (lean.Garbled, IndexError, TypeError, ValueError) as error:
+            self._broken(f"it does not speak this protocol: {error}")
+
+    def _heard(self, message: list[Any]) -> None:
+        tag = message[0]
+        if tag in ("output", "keyframe", "gap", "detached"):
+            if message[1] == self.attachment:
+                getattr(self, "_" + tag)(message)
+        elif tag in ("attached", "typed", "failed"):
+            getattr(self, "_" + tag)(message)
+        elif tag == "ping":
+            self.out += lean.pong(message[1])
+            self._flush()
+
+    def _attached(self, message: list[Any]) -> None:
+        if message[2] != self.attachment:
+            return
+        self.info = message[3]
+        if self.inside and self.inside in (self.info["id"], self.info["name"]):
+            raise Refusal(
+                "nested",
+                f"this terminal runs inside {self.info['name']!r} itself; nothing was changed",
+                "detach first",
+                {},
+            )
+        if not self.ever:
+            self.ever = True
+            self.session = self.info["id"]  # a rename must not lead a reconnect astray
+            self.tty.raw()
+        self.attached, self.lost_at = True, None
+        if self.overlay == "lost":
+            self.overlay = ""
+        self.refs.clear()
+        for seq, data in self.flying.items():
+            self._say(seq, data)
+        self._send_typed()
+
+    def _failed(self, message: list[Any]) -> None:
+        ref, no = message[1], refusal(message)
+        if ref in self.refs:
+            self.flying.pop(self.refs.pop(ref), None)
+            self._cover("notice", f"not typed: {no.message}", monotonic() + NOTICE_S)
+        elif ref not in (0, self.attach_ref):
+            return
+        elif self.ever and no.code == "session-ended":
+            self._over(no.details)
+        elif self.ever and no.code in ("host-unreachable", "host-failed", "timeout"):
+            self._broken(no.message)
+        else:
+            raise no
+
+    # ---- output ----
+
+    def _keyframe(self, message: list[Any]) -> None:
+        _, _, offset, repaint, _, lost = message
+        self.offset = offset
+        if lost and self.pending:  # what was skipped need not be painted first; CAN ends a sequence cut in half
+            self.taken += sum(map(len, self.pending))
+            self.pending.clear()
+            repaint = b"\x18" + repaint
+        self._show(repaint)
+
+    def _output(self, message: list[Any]) -> None:
+        _, _, offset, data = message
+        if self.offset is not None and offset != self.offset:
+            if offset > self.offset:  # never silently: a state shows what the bytes would have
+                self._repaint()
+                return
+            data = data[self.offset - offset :]
+        self.offset = max(offset + len(data), self.offset or 0)
+        self._show(data)
+
+    def _gap(self, message: list[Any]) -> None:
+        self.offset = message[3]
+
+    def _show(self, data: bytes) -> None:
+        if self.overlay:
+            self._took(len(data))
+            return
+        self.tty.alternate.wrote(data)
+        self._write(data)
+
+    def _write(self, data: bytes) -> None:
+        self.tty.used = True
+        self.replies.wrote(data, monotonic())
+        self.pending.append(memoryview(data))
+        if len(self.pending) == 1:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Give the terminal what it takes."""
+        pending = self.pending
+        try:
+            while pending:
+                wrote = self.tty.write(pending[0])
+                self._took(wrote)
+                if wrote < len(pending[0]):
+                    pending[0] = pending[0][wrote:]
+                    if wrote == 0 or self.tty.patient:
+                        break
+                else:
+                    pending.popleft()
+        except OSError:
+            raise Over(endings.DETACHED, "") from None  # the terminal is gone
+        if pending:
+            self.poll.register(self.tty.out_fd, POLLOUT)
+        elif self.finish is not None:
+            raise self.finish
+        else:
+            self._forget(self.tty.out_fd)
+
+    def _forget(self, fd: int) -> None:
+        try:
+            self.poll.unregister(fd)
+        except KeyError:
+            pass
+
+    def _took(self, size: int) -> None:
+        self.taken += size
+        if self.taken >= GRANT and self.attached:
+            self.out += lean.credit(self.attachment, self.taken)
+            self.taken = 0
+            self._flush()
+
+    def _detached(self, message: list[Any]) -> None:
+        _, _, cause, _, ending = message
+        if ending is not None:
+            self._over(ending)
+        elif cause in ("host-stopping", "gone"):
+            self._broken(cause)
+        else:
+            self._finish(Over(endings.DETACHED, self._leaving(f"by the host: {cause}")))
+
+    def _over(self, ending: dict[str, Any]) -> None:
+        line = endings.told(str(self.info["name"]), ending, float(self.info.get("created_at", 0)))
+        self._finish(Over(endings.exit_status(ending), f"[{line}]"))
+
+    def _finish(self, over: Over) -> None:
+        if not self.pending:
+            raise over
+        self.finish, self.finish_by = over, monotonic() + DRAIN_S
+
+    # ---- input ----
+
+    def _typed_in(self, now: float) -> None:
+        try:
+            data = os.read(self.tty.read_fd, PIECE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            raise Over(endings.DETACHED, self._leaving("its input ended"))
+        self._acts(self.prefix.feed(self.replies.typed(data, now), now), now)
+
+    def _acts(self, acts: list[bytes | str], now: float) -> None:
+        for act in acts:
+            if act == DETACH:
+                raise Over(*self._left())
+            if self.overlay == "help":  # any key returns, and is not typed
+                self._repaint()
+            elif act == HELP:
+                key = prefix_name(self.prefix.code)
+                self._cover(
+                    "help",
+                    f"{self.info['name']}: {key} d detach | {key} twice: type {key} | {key} ? help | any key returns",
+                    None,
+                )
+            elif isinstance(act, str):
+                self._write(b"\a")
+            elif self.observe:
+                self._cover("notice", f"observing {self.info['name']}: what you type is not sent", now + NOTICE_S)
+            else:
+                self.unsent += act
+                if self.overlay == "notice":
+                    self._repaint()
+        self._send_typed()
+
+    def _left(self) -> tuple[int, str]:
+        if self.lost_at is not None and monotonic() - self.lost_at > QUIET_S:
+            name = self.info["name"]
+            return (
+                endings.UNREACHABLE,
+                f"[detached from {name} (no host answers; it may be running); hold attach {name}]",
+            )
+        return endings.DETACHED, self._leaving("")
+
+    def _leaving(self, why: str) -> str:
+        name = self.info["name"]
+        because = f", {why}" if why else ""
+        return f"[detached from {name} ({self.info.get('state', 'running')}{because}); hold attach {name}]"
+
+    def _send_typed(self) -> None:
+        while self.attached and self.unsent and len(self.flying) < FLYING_MAX:
+            data = bytes(self.unsent[:PIECE])
+            del self.unsent[:PIECE]
+            self.seq += 1
+            self.flying[self.seq] = data
+            self._say(self.seq, data)
+        self._flush()
+
+    def _say(self, seq: int, data: bytes) -> None:
+        self.ref += 1
+        self.refs[self.ref] = seq
+        self.out += lean.typed(self.ref, self.session, seq, data, self.attachment)
+
+    def _typed(self, message: list[Any]) -> None:
+        _, ref, seq, outcome, written, _ = message
+        self.refs.pop(ref, None)
+        size = len(self.flying.pop(seq, b""))
+        if outcome == "unknown":
+            self._cover(
+                "notice",
+                f"whether your last {size} typed bytes arrived is unknown; look before you repeat them",
+                monotonic() + 2 * NOTICE_S,
+            )
+        elif outcome == "refused":
+            self._cover("notice", f"{size} typed bytes were refused; they were not typed", monotonic() + NOTICE_S)
+        elif outcome == "partial":
+            self._cover("notice", f"only {written} of your last {size} typed bytes were taken", monotonic() + NOTICE_S)
+        self._send_typed()
+
+    # ---- what we say over the session's screen ----
+
+    def _cover(self, kind: str, text: str, until: float | None) -> None:
+        """Show ``text`` on the bottom line. What follows is discarded until a repaint takes the line away again."""
+        rows, cols = self.tty.size()
+        line = f" {text} "[: cols - 1].encode("utf-8", "replace")
+        self.overlay, self.overlay_until = kind, until
+        self._write(b"\x18\x1b[?2026l\x1b[?6l\x1b[r\x1b[%d;1H\x1b[0;7m\x1b[2K%s\x1b[0m" % (rows, line))
+
+    # ---- the loop ----
+
+    def run(self) -> Over:
+        """Run until it is over. The terminal is raw only from the first answer on; giving it back is the caller's.
+
+        Raises Refusal if the host does not let us in, Unreachable if it hangs up before it has.
+        """
+        wake_r, wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        former = {number: signal.signal(number, lambda got, _: self.signals.append(got)) for number in _SIGNALS}
+        former_fd = signal.set_wakeup_fd(wake_w, warn_on_full_buffer=False)
+        self.poll.register(wake_r, POLLIN)
+        try:
+            while True:
+                self._turn(wake_r)
+        except Over as over:
+            if self.socket is not None:
+                self._goodbye()
+            if over.line:
+                self._late_answers()
+            return over
+        finally:
+            signal.set_wakeup_fd(former_fd)
+            for number, handler in former.items():
+                signal.signal(number, handler)
+            os.close(wake_r)
+            os.close(wake_w)
+
+    def _turn(self, wake_fd: int) -> None:
+        watch = self.ever and len(self.unsent) < INPUT_MAX
+        if watch:
+            self.poll.register(self.tty.read_fd, POLLIN)
+        else:
+            self._forget(self.tty.read_fd)
+        ready = self.poll.poll(self._timeout(monotonic()))
+        now = monotonic()
+        fds = dict(ready)
+        if wake_fd in fds:
+            os.read(wake_fd, 64)
+        while self.signals:
+            self._signalled(self.signals.popleft())
+        if fds.get(self.tty.read_fd, 0) & (POLLIN | POLLHUP | POLLERR | POLLNVAL):
+            self._typed_in(now)
+        if self.pending and self.tty.out_fd in fds:
+            self._drain()
+        if self.socket is not None and (seen := fds.get(self.socket.fileno())):
+            if seen & POLLOUT:
+                self._flush()
+            if self.socket is not None and seen & ~POLLOUT:
+                self._receive()
+        self._due(monotonic())
+
+    def _timeout(self, now: float) -> int | None:
+        """Milliseconds until something is due."""
+        due = [at for at in (self.prefix.deadline, self.replies.deadline, self.overlay_until) if at is not None]
+        if self.socket is None:
+            due.append(self.retry_at)
+        if self.lost_at is not None and self.overlay != "lost":
+            due.append(self.lost_at + QUIET_S)
+        if self.finish is not None:
+            due.append(self.finish_by)
+        return max(0, round((min(due) - now) * 1000 + 0.5)) if due else None
+
+    def _due(self, now: float) -> None:
+        if self.finish is not None and now >= self.finish_by:
+            raise self.finish
+        if held := self.replies.wake(now):
+            self._acts(self.prefix.feed(held, now), now)
+        if self.prefix.deadline is not None:
+            self._acts(self.prefix.wake(now), now)
+        if self.overlay_until is not None and now >= self.overlay_until:
+            self._repaint()
+        if self.socket is None and now >= self.retry_at and self.ever:
+            self._reconnect(now)
+        if self.lost_at is not None and now - self.lost_at >= QUIET_S and self.overlay != "lost":
+            self._say_lost()
+
+    def _signalled(self, number: int) -> None:
+        if number == signal.SIGWINCH:
+            if self.attached:
+                self.ref += 1
+                self.out += lean.resize(self.ref, self.session, self.tty.size(), self.attachment)
+                self._flush()
+        elif number == signal.SIGCONT:
+            if self.ever:  # whoever had the terminal meanwhile set it as they liked
+                self.tty.raw()
+                self._repaint()
+        elif number == signal.SIGHUP:
+            raise Over(endings.DETACHED, "")
+        else:
+            raise Over(endings.DETACHED, self._leaving(signal.Signals(number).name))
+
+    def _goodbye(self) -> None:
+        """Tell the host, if it listens; hanging up would do as well."""
+        assert self.socket is not None
+        try:
+            self.socket.send(self.out + lean.detach(self.attachment, "asked"))
+            self.socket.close()
+        except OSError:
+            pass
+
+    def _late_answers(self) -> None:
+        """Take the answers to the last queries in, that the user's shell would see as typed. Bounded by 0.1 s."""
+        if not self.ever:
+            return
+        until = monotonic() + 0.1
+        ready = poll()
+        ready.register(self.tty.read_fd, POLLIN)
+        while (left := until - monotonic()) > 0 and self.replies.outstanding(monotonic()):
+            if ready.poll(left * 1000) and not self._swallowed():
+                return
+
+    def _swallowed(self) -> bool:
+        try:
+            data = os.read(self.tty.read_fd, PIECE)
+        except OSError:
+            return False
+        self.replies.typed(data, monotonic())
+        return bool(data)
+
+
+def attach(session: str, *, path: str, connection: socket, frames: lean.Frames | None = None, client: str = "",
+           prefix: int | None = 0x1C, observe: bool = False, inside: str = "") -> int:  # fmt: skip
+    """Attach standard input and output to ``session`` over ``connection`` and return the exit status.
+
+    ``frames`` and ``client`` are given when the connection was greeted already. The terminal is given back whatever
+    happens, and the last line on standard error says how it ended. Raises Refusal or Unreachable if it never began.
+    """
+    tty = Tty()
+    viewer = Viewer(session, tty, path=path, prefix=prefix, observe=observe, inside=inside)
+    viewer.client = client or viewer.client
+    try:
+        viewer.begin(connection, frames)
+        over = viewer.run()
+    finally:
+        tty.restore()
+    if over.line:
+        try:
+            os.write(2, over.line.encode("utf-8", "replace") + b"\n")
+        except OSError:
+            pass
+    return over.status

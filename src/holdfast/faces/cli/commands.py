@@ -1,0 +1,298 @@
+"""The `hold` command as click has it: what one does with sessions. Not here: the host itself (hosting)."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from holdfast import __version__
+from holdfast.client.connection import Connection, plain
+from holdfast.client.endings import DETACHED, REFUSED, exit_status, told
+from holdfast.core.errors import HostUnreachable
+from holdfast.faces.cli import fast, following, hosting, show
+from holdfast.faces.cli.options import ATTACH, NEW
+from holdfast.faces.cli.skin import (
+    Duration, HoldGroup, fail, from_table, json_option, name_argument, say_json, width,
+)  # fmt: skip
+
+BRIEF = """\
+Holdfast keeps what you run alive without you.
+
+  hold new build -- make -j8   start something in a session, and watch it; Ctrl-\\ d leaves it running
+  hold ls                      what is running
+  hold attach build            come back, from any terminal
+
+All commands: hold --help   See it at work: hold demo
+"""
+
+
+@click.group(
+    cls=HoldGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+@click.version_option(__version__, prog_name="hold", message="%(prog)s %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Run things in sessions that outlive every terminal, and come back to them."""
+    if ctx.invoked_subcommand is None:
+        click.echo(BRIEF, nl=False)
+
+
+@cli.command(no_args_is_help=False)
+@name_argument(required=False)
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD...]")
+@from_table(NEW.options)
+def new(**parameters: Any) -> None:
+    """Start a session that runs CMD, by default your shell, and attach to it.
+
+    NAME is up to 64 letters, digits, '.', '_' and '-'; without it the host chooses one.
+    Closing this window never ends the session; to end it: hold kill NAME
+    """
+    raise click.exceptions.Exit(fast.run(fast.new, parameters))
+
+
+@cli.command()
+@name_argument()
+@from_table(ATTACH.options)
+def attach(**parameters: Any) -> None:
+    """Join a running session. Closing this window never ends the session; to end it: hold kill NAME
+
+    \b
+      Ctrl-\\ d  detach       Ctrl-\\ ?  help       Ctrl-\\ Ctrl-\\  type Ctrl-\\
+    """
+    raise click.exceptions.Exit(fast.run(fast.attach, parameters))
+
+
+@cli.command()
+@click.option("-a", "--all", "ended", is_flag=True, help="Also those that ended.")
+@json_option
+def ls(ended: bool, as_json: bool) -> None:
+    """List sessions: name, state, command, age, idle, attached, output produced."""
+    with Connection() as host:
+        found = host.sessions(ended=ended)
+    if as_json:
+        say_json(found)
+    elif found:
+        click.echo(show.listing(found, time.time(), width=width()))
+    else:
+        click.echo(
+            f"no sessions{'' if ended else ' are running'}; `hold new NAME` starts one"
+            + ("" if ended else ", `hold ls -a` lists those that ended"),
+            err=True,
+        )
+
+
+@cli.command()
+@name_argument()
+@click.option("--watch", is_flag=True, help="Show it anew every interval, until Ctrl-C.")
+@click.option("--interval", type=Duration(), default="1s", help="For --watch; default 1s.")
+@json_option
+def info(name: str, watch: bool, interval: float, as_json: bool) -> None:
+    """Show what a session is right now: processes, files, sockets, folder, memory, straight from the kernel."""
+    with Connection() as host:
+        while True:
+            found = host.info(name)
+            if as_json:
+                say_json({"session": plain(found.session), "live": found.live})
+            else:
+                clear = "\x1b[H\x1b[2J" if watch and sys.stdout.isatty() else ""
+                click.echo(clear + show.details(found.session, time.time()) + "\n" + show.live(found.live))
+            if not watch:
+                return
+            time.sleep(max(0.1, interval))
+
+
+@cli.command()
+@name_argument()
+@click.argument("words", nargs=-1, metavar="[TEXT...]")
+@click.option("--keys", is_flag=True, help="TEXT names keys: Ctrl+C Up Enter Alt+x F5.")
+@click.option("--enter", is_flag=True, help="Press Enter after it.")
+def send(name: str, words: tuple[str, ...], keys: bool, enter: bool) -> None:
+    """Type TEXT into a session, or standard input if there is no TEXT and standard input is no terminal."""
+    data = _to_type(words, keys, enter)
+    with Connection() as host:
+        for start in range(0, len(data), 1 << 16):
+            piece = data[start : start + (1 << 16)]
+            done = host.type(name, piece)
+            if done.outcome != "applied":
+                raise fail(
+                    REFUSED,
+                    f"the input is {done.outcome}: {start + done.written} of {len(data)} bytes were typed",
+                    "look at the screen before you repeat it",
+                )
+
+
+def _to_type(words: tuple[str, ...], keys: bool, enter: bool) -> bytes:
+    if keys:
+        from holdfast.client.keys import key_bytes
+
+        try:
+            data = b"".join(key_bytes(word) for word in words)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+    elif words:
+        data = " ".join(words).encode("utf-8", "surrogateescape")
+    elif enter or sys.stdin.isatty():
+        data = b""
+    else:
+        data = sys.stdin.buffer.read()
+    data += b"\r" if enter else b""
+    if not data:
+        raise click.UsageError("there is nothing to type: give TEXT, --enter, or standard input")
+    return data
+
+
+@cli.command()
+@name_argument()
+@click.option("--text", "kind", flag_value="text", default="text", help="As plain text; the default.")
+@click.option("--screen", "kind", flag_value="screen", help="With its colours, as the screen is.")
+@click.option(
+    "--history",
+    type=click.IntRange(0, 100_000),
+    default=0,
+    metavar="N",
+    help="Also up to N lines above the screen (text).",
+)
+@json_option
+def view(name: str, kind: str, history: int, as_json: bool) -> None:
+    """Show the screen of a session without attaching. An ended session shows its last one."""
+    with Connection() as host:
+        if kind == "screen":
+            screen = host.screen(name)
+            say_json(screen) if as_json else click.echo(show.painted(screen), color=True)
+            return
+        text = host.text(name, history)
+    if as_json:
+        say_json({"offset": text.offset, "lines": text.lines, "cursor": text.cursor, "title": text.title})
+    else:
+        click.echo("\n".join(text.lines).rstrip("\n"))
+
+
+@cli.command()
+@name_argument()
+@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the session ends.")
+@click.option(
+    "-c",
+    "--bytes",
+    "count",
+    type=click.IntRange(0),
+    default=8192,
+    metavar="BYTES",
+    help="Begin that many bytes before the end; default 8192.",
+)
+@click.option(
+    "--from",
+    "start",
+    type=click.IntRange(-1),
+    metavar="OFFSET",
+    help="Begin at this offset of the output; -1: the oldest kept.",
+)
+def tail(name: str, follow: bool, count: int, start: int | None) -> None:
+    """Print the output of a session as it was produced, byte for byte.
+
+    What is no longer kept is said on standard error with its range, never skipped silently.
+    """
+    out = sys.stdout.buffer
+    offset = following.first(name, count, start)
+    if not follow:
+        for data in following.kept(name, offset):
+            out.write(data)
+        out.flush()
+        return
+    try:
+        ending = following.follow(name, offset, out)
+    except KeyboardInterrupt:
+        raise click.exceptions.Exit(DETACHED) from None
+    raise click.exceptions.Exit(exit_status(plain(ending)))
+
+
+@cli.command()
+@name_argument()
+@click.option(
+    "--timeout", type=Duration(), metavar="DURATION", help="Give up after this long (status 124); the session runs on."
+)
+@json_option
+def wait(name: str, timeout: float | None, as_json: bool) -> None:
+    """Wait until a session ends and exit with its own status."""
+    until = None if timeout is None else time.monotonic() + timeout
+    while True:
+        left = None if until is None else max(0.0, until - time.monotonic())
+        try:
+            with following.reconnected() as host:
+                ending = host.wait(name, timeout=left)
+            break
+        except HostUnreachable as error:
+            following.pause(error)
+    if as_json:
+        say_json(ending)
+    else:
+        click.echo(told(name, plain(ending)), err=True)
+    raise click.exceptions.Exit(exit_status(plain(ending)))
+
+
+@cli.command()
+@name_argument(many=True)
+@click.option(
+    "--grace", type=Duration(), default="2s", metavar="DURATION", help="Between HUP, TERM and KILL; default 2s."
+)
+def kill(names: tuple[str, ...], grace: float) -> None:
+    """End sessions: HUP, then TERM, then KILL to the whole process tree. Their record and last screen are kept."""
+    with Connection() as host:
+        for name in names:
+            host.kill(name, grace)
+
+
+@cli.command()
+@name_argument()
+@click.argument("time_", metavar="DURATION|off", type=str)
+def keep(name: str, time_: str) -> None:
+    """Postpone the reaping of an idle session: hold keep build 6h; `off` takes it back."""
+    seconds = 0.0 if time_ == "off" else Duration().convert(time_, None, None)
+    with Connection() as host:
+        host.keep(name, seconds)
+
+
+@cli.command()
+@name_argument()
+@click.argument("new_name")
+def rename(name: str, new_name: str) -> None:
+    """Give a session another name. Its id stays."""
+    with Connection() as host:
+        host.rename(name, new_name)
+
+
+@cli.command()
+@name_argument(many=True)
+def forget(names: tuple[str, ...]) -> None:
+    """Remove the record of ended sessions: output, journal and last screen."""
+    with Connection() as host:
+        for name in names:
+            host.forget(name)
+
+
+cli.add_command(hosting.host)
+cli.add_command(hosting.doctor)
+
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def demo(arguments: tuple[str, ...]) -> None:
+    """Show it at work on a real build: kill the terminal, kill the host, come back, and check every byte."""
+    from holdfast.faces.cli import demo as story
+
+    raise click.exceptions.Exit(story.run(*arguments))
+
+
+@cli.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print what makes a shell complete `hold`: eval "$(hold completion bash)" in its startup file."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    assert kind is not None
+    click.echo(kind(cli, {}, "hold", "_HOLD_COMPLETE").source())

@@ -1,0 +1,606 @@
+"""Hold one session: its terminal, its processes, its memory; one epoll loop that never waits for anybody.
+
+It parses nothing of what passes through, touches no disk but for the exit file (in a child), and queues no input.
+Not here: how descriptors outlive this process (keeper), what the bytes mean (host, view).
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Final, NoReturn
+
+from holdfast.holder import execution, linux, sockets
+from holdfast.holder import protocol as p
+from holdfast.holder.memory import Memory
+from holdfast.holder.sockets import Peer
+
+_TICK_S: Final = 10.0
+_QUIET_S: Final = 0.25
+"""The root ended: so long a silence of the terminal means that its last words are in."""
+_DRAIN_S_MAX: Final = 2.0
+_STATUS_S_MAX: Final = 2.0
+_ROOM_RETRY_S: Final = 0.1
+_NEVER: Final = float("inf")
+
+Handler = Callable[["Holder", Peer, int, dict[str, p.Value]], None]
+
+
+class Refusal(Exception):  # noqa: N818
+    """Understood and not done: ``code`` for programs, the text for people."""
+
+    def __init__(self, code: str, text: str, **fields: p.Value) -> None:
+        super().__init__(text)
+        self.code, self.fields = code, fields
+
+
+class Leave(Exception):  # noqa: N818
+    """The session is over and collected."""
+
+
+class Holder:
+    """The loop of one session. Its descriptors are given; ``run`` ends with the process."""
+
+    def __init__(self, master: int, memory: Memory, listener: socket.socket) -> None:
+        self.memory, self.slots, self.master = memory, memory.slots, master
+        about = memory.about
+        self.session, self.socket_path = p.text(about, "session"), p.text(about, "socket")
+        self.exit_file, self.cgroup_procs = p.text(about, "exit_file"), p.texts(about, "cgroup_procs")
+        self.argv = p.texts(about, "argv")
+        self._listener = listener
+        self._peers: dict[int, Peer] = {}
+        self._bells: list[int] = []
+        self._slave = self._root = -1
+        self._saver = 0
+        self._leaving = False
+        self._eof = False
+        self._wants_room = False
+        self._finish_at = self._drain_until = self._status_until = _NEVER
+        self._tick_at = time.monotonic() + _TICK_S
+        self._epoll = select.epoll()
+        self._signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        os.set_blocking(master, False)
+        for fd in (self._signals, self._listener.fileno(), master):
+            self._epoll.register(fd, select.EPOLLIN)
+        self.slots[p.S_HOLDER_PID] = os.getpid()
+
+    def begin(self, recipe: execution.Recipe, nursery: execution.Nursery, tell: int) -> NoReturn:
+        """Start the execution of a new session and hold it; say on ``tell`` how that went, in one frame."""
+        slots, master = self.slots, self.master
+        linux.set_size(master, slots[p.S_ROWS], slots[p.S_COLS])
+        self._slave = linux.open_slave(master)
+        linux.expect_utf8(self._slave)
+        pid, report = execution.start(self._slave, recipe, nursery)
+        slots[p.S_ROOT_STARTED] = linux.started(pid)
+        slots[p.S_ROOT_PID] = pid
+        try:
+            execution.report_of(report)
+        except execution.StartFailed as failed:
+            os.write(tell, p.frame(p.REFUSED, 0, {"code": failed.stage, "errno": failed.number}))
+            os._exit(0)
+        os.write(tell, p.frame(p.OK, 0, {"root_pid": pid, "root_started": slots[p.S_ROOT_STARTED]}))
+        os.close(tell)
+        self.run()
+
+    def succeed(self) -> NoReturn:
+        """Continue for a holder that died, on the same descriptors; say in a mark what that may have cost."""
+        self.slots[p.S_RESTARTS] += 1
+        self.memory.recover(os.getpid())
+        self.run()
+
+    # --- the loop -------------------------------------------------------------------------------------------------
+
+    def run(self, saver: int = 0) -> NoReturn:
+        """Serve until the host has collected the exit status. A defect ends the process; the keeper replaces it."""
+        self._saver = saver  # a child of before an upgrade that writes the exit file
+        try:
+            self._look_for_root()
+            self._child_ended()
+            while True:
+                self._once()
+        except Leave:
+            os._exit(0)
+        except BaseException:
+            sys.__excepthook__(*sys.exc_info())
+            sys.stderr.flush()
+            os._exit(70)
+
+    def _once(self) -> None:
+        now = time.monotonic()
+        due = min(self._tick_at, self._finish_at, self._drain_until, self._status_until)
+        if self._wants_room:
+            due = min(due, now + _ROOM_RETRY_S)
+        for fd, event in self._epoll.poll(max(0.0, due - now)):
+            if fd == self.master:
+                self._terminal(event)
+            elif fd in self._peers:
+                self._peer(self._peers[fd], event)
+            elif fd == self._listener.fileno():
+                self._accept()
+            elif fd == self._signals:
+                self._signalled()
+            elif fd == self._root:
+                self._root_ended()
+        if time.monotonic() >= due:
+            self._timers(time.monotonic())
+
+    def _timers(self, now: float) -> None:
+        if self._wants_room:  # the kernel's wake-up can come before there is room, and then comes no other
+            self._room()
+        if now >= self._status_until:
+            self._status_until = _NEVER
+            self._ended(None, by=3)
+        if now >= self._finish_at or now >= self._drain_until:
+            self._finish()
+        if now >= self._tick_at:
+            self._tick_at = now + _TICK_S
+            self._check_socket()
+            if self._eof:  # a program may have opened the terminal again by its name
+                self._fill()
+            if self.slots[p.S_STATUS_STATE] != p.RUNNING:
+                self._save()
+                self._leave_if_done()
+
+    def _terminal(self, event: int) -> None:
+        if event & select.EPOLLOUT:
+            self._room()
+        if event & ~select.EPOLLOUT:
+            self._fill()
+
+    def _fill(self) -> None:
+        """Take what the terminal has, once, and tell the readers."""
+        count, ended = self.memory.fill(self.master)
+        if count:
+            self.ring_bells()
+            if self._finish_at != _NEVER:
+                self._finish_at = time.monotonic() + _QUIET_S
+        if ended != self._eof:
+            self._eof = ended
+            if ended:
+                self._epoll.unregister(self.master)
+            else:
+                self._epoll.register(self.master, select.EPOLLIN | (select.EPOLLOUT if self._wants_room else 0))
+        if ended and self._finish_at != _NEVER:
+            self._finish()
+
+    def ring_bells(self) -> None:
+        """Tell every reader that there is something new; a bell that rings already rings."""
+        for bell in self._bells:
+            try:
+                os.eventfd_write(bell, 1)
+            except OSError:
+                pass
+
+    def _signalled(self) -> None:
+        try:
+            numbers = set(os.read(self._signals, 4096))
+        except BlockingIOError:
+            return
+        if signal.SIGCHLD in numbers:
+            self._child_ended()
+        if signal.SIGUSR1 in numbers:
+            self._check_socket()
+        if signal.SIGUSR2 in numbers and self._root >= 0:  # the keeper reaped what a dead holder had started
+            self._root_ended()
+        if signal.SIGTERM in numbers:  # the machine goes down: stay as long as the execution does
+            self._leaving = True
+            self._leave_if_done()
+
+    def _leave_if_done(self) -> None:
+        """Leave when the session is over and either collected or safe on the disk with nobody to wait for."""
+        if not self.slots[p.S_EXIT_MARKED] or self._saver:
+            return
+        if self.slots[p.S_RELEASED] or (self._leaving and self.slots[p.S_EXIT_DURABLE]):
+            try:
+                if sockets.inode(self.socket_path) == self.slots[p.S_SOCKET_INODE]:
+                    os.unlink(self.socket_path)
+            except OSError:
+                pass
+            raise Leave
+
+    # --- the socket and who connects ------------------------------------------------------------------------------
+
+    def _check_socket(self) -> None:
+        """Come back when something removed the socket. A folder that is not ours is left alone, and tried again."""
+        if sockets.inode(self.socket_path) == self.slots[p.S_SOCKET_INODE]:
+            return
+        try:
+            fresh = sockets.listen(self.socket_path)
+        except (OSError, sockets.Unsafe):
+            return
+        self._epoll.unregister(self._listener.fileno())
+        self._listener.close()
+        self._listener = fresh
+        self._epoll.register(fresh.fileno(), select.EPOLLIN)
+        self.slots[p.S_SOCKET_INODE] = sockets.inode(self.socket_path)
+
+    def _accept(self) -> None:
+        sock = sockets.accepted(self._listener)
+        if sock is None:
+            return
+        if len(self._peers) >= sockets.PEERS_MAX:
+            idle = next((one for one in self._peers.values() if one.role != "host"), None)
+            if idle is None:
+                sock.close()
+                return
+            self._drop(idle)
+        peer = Peer(sock, frame_bytes_max=p.HOLDER_FRAME_MAX)
+        self._peers[peer.fd] = peer
+        self._epoll.register(peer.fd, select.EPOLLIN)
+
+    def _drop(self, peer: Peer) -> None:
+        if self._peers.pop(peer.fd, None) is None:
+            return
+        self._epoll.unregister(peer.fd)
+        if peer.doorbell in self._bells:
+            self._bells.remove(peer.doorbell)
+        peer.close()
+
+    def _peer(self, peer: Peer, event: int) -> None:
+        if event & select.EPOLLOUT and not peer.flush():
+            self._drop(peer)
+            return
+        try:
+            messages = peer.receive() if event & ~select.EPOLLOUT else []
+        except p.BadFrame:
+            messages = None
+        if messages is None:
+            self._drop(peer)
+            return
+        for kind, request, fields in messages:
+            if peer.fd in self._peers:
+                self._dispatch(peer, kind, request, fields)
+        if peer.fd in self._peers:
+            self._epoll.modify(peer.fd, select.EPOLLIN | (select.EPOLLOUT if peer.unsent else 0))
+
+    def _dispatch(self, peer: Peer, kind: int, request: int, fields: dict[str, p.Value]) -> None:
+        handler = HANDLERS.get(kind)
+        try:
+            if handler is None:
+                self._say(peer, p.UNSUPPORTED, request, {"kind": kind, "version": p.VERSION})
+            elif not peer.role and kind != p.HELLO:
+                raise Refusal("no-hello", "the first frame must be a hello")
+            elif peer.role != "host" and kind in HOST_ONLY:
+                raise Refusal("not-host", "only the host of this session may ask for that")
+            elif peer.role == "host" and peer.generation < self.slots[p.S_GENERATION]:
+                raise Refusal("fenced", "a newer host took over", generation=self.slots[p.S_GENERATION])
+            else:
+                handler(self, peer, request, fields)
+        except Refusal as no:
+            self._say(peer, p.REFUSED, request, {"code": no.code, "text": str(no), **no.fields})
+        except (p.BadFrame, OSError, ValueError, OverflowError) as failed:
+            # One message that cannot be served must not cost the session its holder.
+            self._say(peer, p.REFUSED, request, {"code": "failed", "text": f"{type(failed).__name__}: {failed}"})
+        finally:
+            peer.drop_descriptors()
+
+    def _say(self, peer: Peer, kind: int, request: int, fields: p.Fields | None = None, *fds: int) -> None:
+        if peer.fd in self._peers and not peer.send(kind, request, fields, fds):
+            self._drop(peer)
+
+    def hello(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
+        """HELLO: fence every lower generation, take the doorbell, hand out the ring."""
+        theirs, role = p.number(fields, "version"), p.text(fields, "role")
+        generation = p.number(fields, "generation", 0)
+        if theirs < 1:
+            raise Refusal("wrong-version", f"version {theirs} is not spoken here", version=p.VERSION)
+        before = self.slots[p.S_GENERATION]
+        if role == "host":
+            if generation < max(1, before):
+                raise Refusal("fenced", "a newer host took over", generation=before)
+            self.slots[p.S_GENERATION] = generation
+            for other in [one for one in self._peers.values() if one.role == "host" and one.generation < generation]:
+                self._say(other, p.FENCED, 0, {"generation": generation})
+                self._drop(other)
+        peer.role, peer.generation = role, generation
+        if peer.descriptors and peer.doorbell < 0:
+            peer.doorbell = peer.descriptors.pop(0)
+            os.set_blocking(peer.doorbell, False)
+            self._bells.append(peer.doorbell)
+        ring = linux.read_only(self.memory.descriptor)
+        try:
+            self._say(peer, p.WELCOME, request, {**self._welcome(), "generation": before}, ring)
+        finally:
+            os.close(ring)
+        self.ring_bells()
+
+    def _welcome(self) -> dict[str, p.Value]:
+        slots = self.slots
+        return {
+            "version": p.VERSION, "oldest": 1, "features": p.FEATURES, "session": self.session,
+            "holder_pid": os.getpid(), "root_pid": slots[p.S_ROOT_PID], "root_started": slots[p.S_ROOT_STARTED],
+            "created_at": slots[p.S_CREATED_AT], "rows": slots[p.S_ROWS], "cols": slots[p.S_COLS],
+            "argv": self.argv, "exit_file": self.exit_file, "term": slots[p.S_TERM],
+            "restarts": slots[p.S_RESTARTS], "upgrades": slots[p.S_UPGRADES],
+            "terminal": linux.terminal_number(self.master),
+        }  # fmt: skip
+
+    # --- input ----------------------------------------------------------------------------------------------------
+
+    def write(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
+        """WRITE: type one piece, at most once; or answer what is recorded of that position."""
+        position, at, total = p.number(fields, "position"), p.number(fields, "at", 0), p.number(fields, "total")
+        term, data, slots = p.number(fields, "term", 1), p.data_of(fields), self.slots
+        if len(data) > p.INPUT_PIECE or not 0 <= at <= at + len(data) <= total or position < 1:
+            raise Refusal("bad-input", f"a piece is at most {p.INPUT_PIECE} bytes and lies inside its input")
+        if term < slots[p.S_TERM]:
+            raise Refusal("older-term", "control has changed hands", term=slots[p.S_TERM])
+        latest = self.memory.input_position
+        if at == 0 and position > latest:
+            if slots[p.S_STATUS_STATE] != p.RUNNING:
+                raise Refusal("ended", "the execution has ended")
+            slots[p.S_TERM] = term
+            self.memory.input_begins(position, total)
+        elif at == 0 or position != latest or self.memory.input_of(position) != (at, total, 0):
+            self._recorded(peer, request, position)
+            return
+        taken = self.memory.type(self.master, data)
+        self._recorded(peer, request, position, fresh=True)
+        if taken < len(data):
+            peer.wants_room = True
+            self._watch_room(True)
+        self.ring_bells()
+
+    def _recorded(self, peer: Peer, request: int, position: int, *, fresh: bool = False) -> None:
+        found = self.memory.input_of(position)
+        written, total, flight = found or (0, 0, 0)
+        outcome = p.UNKNOWN if found is None or flight else p.APPLIED if written == total else p.PARTIAL
+        answer = {"position": position, "written": written, "outcome": outcome, "flight": flight}
+        self._say(peer, p.WRITTEN, request, {**answer, "recorded": int(not fresh)})
+
+    def _watch_room(self, wanted: bool) -> None:
+        self._wants_room = wanted
+        if not self._eof:
+            self._epoll.modify(self.master, select.EPOLLIN | (select.EPOLLOUT if wanted else 0))
+
+    def _room(self) -> None:
+        """The terminal may take input again: say so to whoever holds some."""
+        self._watch_room(False)
+        for peer in [one for one in self._peers.values() if one.wants_room]:
+            peer.wants_room = False
+            self._say(peer, p.WRITABLE, 0)
+
+    def answer(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
+        """ANSWER: type the reply to a terminal query, at most once per query."""
+        end, data, slots = p.number(fields, "query_end"), p.data_of(fields), self.slots
+        fresh = end > slots[p.S_QUERY_ANSWERED] and slots[p.S_STATUS_STATE] == p.RUNNING
+        written = 0
+        if fresh:
+            slots[p.S_QUERY_ANSWERED] = end  # first: killed in between, it is not answered rather than twice
+            try:
+                written = os.write(self.master, data)
+            except BlockingIOError:
+                pass
+        self._say(peer, p.OK, request, {"answered": int(fresh), "written": written})
+
+    # --- control --------------------------------------------------------------------------------------------------
+
+    def resize(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
+        """RESIZE: what the terminal had said is read first, so the mark stands between old size and new."""
+        rows, cols = p.number(fields, "rows"), p.number(fields, "cols")
+        if not (1 <= rows <= 0xFFFF and 1 <= cols <= 0xFFFF):
+            raise Refusal("bad-size", f"{rows} rows and {cols} columns are no size of a terminal")
+        if not self._eof:
+            self._fill()
+        linux.set_size(self.master, rows, cols)
+        self.slots[p.S_ROWS], self.slots[p.S_COLS] = rows, cols
+        offset = self.slots[p.S_HEAD]
+        self.memory.mark(p.M_RESIZE, rows, cols, offset=offset)
+        self._say(peer, p.OK, request, {"offset": offset})
+        self.ring_bells()
+
+    def signal(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
+        """SIGNAL: reach the foreground group, or every process of the session, also those that left it by a fork."""
+        number = p.number(fields, "signal")
+        if not 0 <= number <= signal.SIGRTMAX:
+            raise Refusal("bad-signal", f"{number} is no signal")  # 0 only says who would be reached
+        reached: list[int] = []
+        if p.number(fields, "tree"):
+            fresh = self._members()
+            for _ in range(4):  # a tree that forks while it is walked
+                reached += execution.send(fresh, number)
+                fresh = self._members() - set(reached)
+                if not fresh or number not in (signal.SIGKILL, signal.SIGSTOP):
+                    break
+        elif group := linux.foreground(self.master):
+            inside = [pid for pid in self._members() if linux.stat_fields(pid)[2:3] == [str(group).encode()]]
+            reached = execution.send(inside, number)
+            if not inside:
+                try:
+                    os.killpg(group, number)
+                    reached = [group]
+                except ProcessLookupError:
+                    pass
+        self._say(peer, p.OK, request, {"pids": reached})
+
+    def _members(self) -> set[int]:
+        running = self.slots[p.S_STATUS_STATE] == p.RUNNING
+        return execution.members(
+            session=self.session,
+            root=self.slots[p.S_ROOT_PID] if running else 0,
+            terminal=linux.terminal_number(self.master),
+            cgroup_procs=self.cgroup_procs,
+            spare=(self._saver,),
+            replaced=self.slots[p.S_RESTARTS] > 0,
+        )
+
+    def termios(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
+        """TERMIOS: how the terminal is set, and whose it is."""
+        canonical, echo = linux.line_mode(self.master)
+        answer = {"canonical": int(canonical), "echo": int(echo), "foreground": linux.foreground(self.master)}
+        self._say(peer, p.OK, request, answer)
+
+    def archived(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
+        """ARCHIVED: memory before that offset may go."""
+        self.memory.archived(p.number(fields, "upto"))
+
+    def release(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
+        """RELEASE: the host has the exit status."""
+        if not self.slots[p.S_EXIT_MARKED]:
+            raise Refusal("running", "the execution has not ended")
+        self.slots[p.S_RELEASED] = 1
+        self._say(peer, p.OK, request)
+        self._leave_if_done()
+
+    def handover(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
+        """HANDOVER: give a new keeper the duplicates that the former one took with it."""
+        answer = {**self._welcome(), "inode": self.slots[p.S_SOCKET_INODE], "socket": self.socket_path}
+        self._say(peer, p.OK, request, answer, self.master, self.memory.descriptor, self._listener.fileno())
+
+    def upgrade(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
+        """UPGRADE: the same process, children and descriptors under other code. Success is the end of every link."""
+        python, source = p.text(fields, "python"), p.text(fields, "source")
+        if not os.access(python, os.X_OK) or not os.path.isfile(f"{source}/holdfast/holder/holder.py"):
+            raise Refusal("bad-upgrade", f"{python} or {source} is not there")
+        keep = (self.master, self.memory.descriptor, self._listener.fileno())
+        linux.brace_for_exec()
+        argv = [python, "-I", "-S", "-c", p.BOOT, source, __name__, *map(str, keep), str(self._saver)]
+        try:
+            for one in keep:
+                os.set_inheritable(one, True)
+            os.execv(python, argv)
+        finally:  # only reached when the exec failed
+            for one in keep:
+                os.set_inheritable(one, False)
+            linux.heed_signals()
+
+    # --- how it ends ----------------------------------------------------------------------------------------------
+
+    def _look_for_root(self) -> None:
+        """Find the root process again, after a start, a replacement or an upgrade."""
+        slots = self.slots
+        if slots[p.S_STATUS_STATE] != p.RUNNING:
+            self._settle()
+            return
+        if self._slave < 0:
+            try:
+                self._slave = linux.open_slave(self.master)
+            except OSError:
+                pass
+        try:
+            handle = os.pidfd_open(slots[p.S_ROOT_PID])
+        except OSError:
+            handle = -1
+        if handle >= 0 and linux.started(slots[p.S_ROOT_PID]) == slots[p.S_ROOT_STARTED]:
+            self._root = handle
+            self._epoll.register(handle, select.EPOLLIN)
+            return
+        if handle >= 0:
+            os.close(handle)
+        self._ended(self._keepers_status(), by=2)
+
+    def _keepers_status(self) -> int | None:
+        raw = self.slots[p.S_KEEPER_REAPED]
+        return raw - 1 if raw else None
+
+    def _child_ended(self) -> None:
+        """Reap every child; the root's status is recorded before that, so that a kill in between loses nothing."""
+        while True:
+            try:
+                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if info is None:
+                return
+            raw = info.si_status << 8 if info.si_code == os.CLD_EXITED else info.si_status
+            if info.si_pid == self.slots[p.S_ROOT_PID] and self.slots[p.S_STATUS_STATE] == p.RUNNING:
+                self._ended(raw, by=1)
+            os.waitpid(info.si_pid, 0)
+            if info.si_pid == self._saver:
+                self._saver = 0
+                self.slots[p.S_EXIT_DURABLE] = int(raw == 0)
+                self._leave_if_done()
+
+    def _root_ended(self) -> None:
+        """The root is gone. Not our child if a former holder started it: then ask the kernel, or the keeper."""
+        slots = self.slots
+        self._child_ended()
+        if slots[p.S_STATUS_STATE] != p.RUNNING or self._root < 0:
+            return
+        if not select.select([self._root], [], [], 0)[0]:
+            return
+        raw = linux.zombie_status(slots[p.S_ROOT_PID], slots[p.S_ROOT_STARTED])
+        if raw is not None:
+            self._ended(raw, by=3)
+        elif slots[p.S_KEEPER_REAPED]:
+            self._ended(self._keepers_status(), by=2)
+        elif (raw := linux.pidfd_status(self._root)) is not None:
+            self._ended(raw, by=3)
+        elif self._status_until == _NEVER:
+            self._epoll.unregister(self._root)  # level-triggered: it would ring until the status is known
+            self._status_until = time.monotonic() + _STATUS_S_MAX
+
+    def _ended(self, status: int | None, *, by: int) -> None:
+        slots = self.slots
+        slots[p.S_STATUS] = status or 0
+        slots[p.S_EXITED_AT], slots[p.S_EXIT_BY] = time.time_ns(), by
+        slots[p.S_STATUS_STATE] = p.LOST if status is None else p.KNOWN
+        self._status_until = _NEVER
+        if self._root >= 0:
+            os.close(self._root)  # which also takes it out of the epoll set
+            self._root = -1
+        if self._slave >= 0:  # held open so far so that a root without open terminal files is no end of file
+            os.close(self._slave)
+            self._slave = -1
+        self._settle()
+
+    def _settle(self) -> None:
+        """The status is known: keep it, and drain the terminal until end of file or silence."""
+        self._save()
+        if not self.slots[p.S_EXIT_MARKED]:
+            now = time.monotonic()
+            self._finish_at, self._drain_until = now + _QUIET_S, now + _DRAIN_S_MAX
+            if self._eof:
+                self._finish()
+
+    def _finish(self) -> None:
+        self._finish_at = self._drain_until = _NEVER
+        known = self.slots[p.S_STATUS_STATE] == p.KNOWN
+        self.memory.mark(p.M_EXIT, self.slots[p.S_STATUS], int(known))
+        self.slots[p.S_EXIT_MARKED] = 1
+        self.ring_bells()
+        self._leave_if_done()
+
+    def _save(self) -> None:
+        slots = self.slots
+        if slots[p.S_EXIT_DURABLE] or self._saver:
+            return
+        if not self.exit_file:
+            slots[p.S_EXIT_DURABLE] = 1
+            return
+        status = slots[p.S_STATUS] if slots[p.S_STATUS_STATE] == p.KNOWN else None
+        try:
+            self._saver = execution.save_exit(self.exit_file, status, slots[p.S_EXITED_AT], p.BY[slots[p.S_EXIT_BY]])
+        except OSError:
+            pass  # no process to be had: the next tick tries again, the memory has it meanwhile
+
+
+HANDLERS: Final[dict[int, Handler]] = {
+    p.HELLO: Holder.hello,
+    p.WRITE: Holder.write,
+    p.ANSWER: Holder.answer,
+    p.RESIZE: Holder.resize,
+    p.SIGNAL: Holder.signal,
+    p.TERMIOS: Holder.termios,
+    p.ARCHIVED: Holder.archived,
+    p.RELEASE: Holder.release,
+    p.UPGRADE: Holder.upgrade,
+    p.HANDOVER: Holder.handover,
+}
+HOST_ONLY: Final = frozenset((p.WRITE, p.ANSWER, p.RESIZE, p.SIGNAL, p.ARCHIVED, p.RELEASE, p.UPGRADE))
+
+
+def main(argv: list[str]) -> NoReturn:
+    """Continue after ``upgrade``: the arguments are the descriptors master, memory, listener, and the saver's pid."""
+    linux.heed_signals()
+    master, descriptor, listening, saver = map(int, argv[:4])
+    for one in (master, descriptor, listening):
+        os.set_inheritable(one, False)
+    memory = Memory(descriptor)
+    memory.slots[p.S_UPGRADES] += 1
+    memory.mark(p.M_UPGRADE, os.getpid())
+    Holder(master, memory, socket.socket(fileno=listening)).run(saver)

@@ -1,0 +1,193 @@
+"""Ask the kernel for what the standard library has no name for. Every number comes from the Linux headers named."""
+
+import array
+import fcntl
+import os
+import signal
+import socket
+import struct
+import termios
+from collections.abc import Callable
+
+_TIOCSPTLCK = 0x40045431  # asm-generic/ioctls.h, as all below
+_TIOCGPTN = 0x80045430
+_TIOCGPTPEER = 0x5441
+_F_ADD_SEALS, _F_SEAL_SEAL, _F_SEAL_SHRINK, _F_SEAL_GROW = 1033, 1, 2, 4
+_PR_SET_CHILD_SUBREAPER, _PR_SET_NAME = 36, 15
+_PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes); linux/pidfd.h
+_PIDFD_INFO_EXIT = 1 << 3
+_IUTF8 = 0o40000
+_CREDENTIALS = struct.Struct("3i")
+HEEDED = (int(signal.SIGCHLD), int(signal.SIGUSR1), int(signal.SIGUSR2), int(signal.SIGTERM))
+_IGNORED = (int(signal.SIGHUP), int(signal.SIGINT), int(signal.SIGQUIT), int(signal.SIGPIPE))
+_prctl: Callable[..., int] | None = None
+
+
+def open_master() -> int:
+    """Return the unlocked, non-blocking, close-on-exec master of a new terminal. Raises OSError (no terminals left)."""
+    master = os.open("/dev/ptmx", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC | os.O_NONBLOCK)
+    fcntl.ioctl(master, _TIOCSPTLCK, struct.pack("i", 0))
+    return master
+
+
+def open_slave(master: int) -> int:
+    """Return the other side of ``master``, never as controlling terminal.
+
+    TIOCGPTPEER needs no path, so it works in any mount namespace; the path is for kernels before 4.13.
+    """
+    flags = os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        return int(fcntl.ioctl(master, _TIOCGPTPEER, flags))
+    except OSError:
+        return os.open(f"/dev/pts/{terminal_number(master)}", flags)
+
+
+def terminal_number(master: int) -> int:
+    """Return N of /dev/pts/N."""
+    return int(struct.unpack("i", fcntl.ioctl(master, _TIOCGPTN, b"\0" * 4))[0])
+
+
+def set_size(terminal: int, rows: int, cols: int) -> None:
+    """Resize; the kernel sends SIGWINCH to the foreground group if the size really changed."""
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", rows, cols, 0, 0))
+
+
+def expect_utf8(slave: int) -> None:
+    """Let the line editor erase whole characters, as every terminal emulator of today asks for."""
+    settings = termios.tcgetattr(slave)
+    settings[0] |= _IUTF8
+    termios.tcsetattr(slave, termios.TCSANOW, settings)
+
+
+def foreground(master: int) -> int:
+    """Return the foreground process group of the terminal, 0 if there is none."""
+    try:
+        return max(0, int(struct.unpack("i", fcntl.ioctl(master, termios.TIOCGPGRP, b"\0" * 4))[0]))
+    except OSError:
+        return 0
+
+
+def line_mode(master: int) -> tuple[bool, bool]:
+    """Return (canonical, echo) of the terminal as its programs have set it."""
+    local = termios.tcgetattr(master)[3]
+    return bool(local & termios.ICANON), bool(local & termios.ECHO)
+
+
+def sealed_memory(name: str, size: int) -> int:
+    """Return a memfd of ``size`` bytes that nobody can shrink or grow: a mapping of it can never fault."""
+    memory = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        os.ftruncate(memory, size)
+        fcntl.fcntl(memory, _F_ADD_SEALS, _F_SEAL_SHRINK | _F_SEAL_GROW | _F_SEAL_SEAL)
+    except OSError:
+        os.close(memory)
+        raise
+    return memory
+
+
+def read_only(memory: int) -> int:
+    """Return another descriptor of ``memory`` that cannot write (the same one again where /proc is missing)."""
+    try:
+        return os.open(f"/proc/self/fd/{memory}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return os.dup(memory)
+
+
+def peer_of(sock: socket.socket) -> tuple[int, int]:
+    """Return (pid, uid) of the process at the other end of a Unix socket, as the kernel saw it connect."""
+    pid, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return pid, uid
+
+
+def receive_with_descriptors(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+    """Return bytes and at most ``most`` descriptors, close-on-exec, that came with them."""
+    data, ancillary, _, _ = sock.recvmsg(size, socket.CMSG_SPACE(4 * most), socket.MSG_CMSG_CLOEXEC)
+    found: list[int] = []
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            numbers = array.array("i")
+            numbers.frombytes(content[: len(content) & ~3])
+            found += numbers
+    return data, found
+
+
+def rights(descriptors: tuple[int, ...]) -> list[tuple[int, int, bytes]]:
+    """Return the ancillary data that makes ``sendmsg`` carry ``descriptors``."""
+    if not descriptors:
+        return []
+    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors).tobytes())]
+
+
+def stat_fields(pid: int) -> list[bytes]:
+    """Return the fields of /proc/PID/stat from the state (index 0) on; empty if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            return file.read(4096).rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def started(pid: int) -> int:
+    """Return when the process started, in clock ticks since boot: with its pid, its identity. 0 if it is gone."""
+    fields = stat_fields(pid)
+    return int(fields[19]) if len(fields) > 19 else 0
+
+
+def zombie_status(pid: int, start: int) -> int | None:
+    """Return the wait status of a process that ended and was not yet reaped by its parent, else None.
+
+    Source: proc(5), field 52; readable for processes of one's own uid, on every kernel.
+    """
+    fields = stat_fields(pid)
+    if len(fields) < 50 or fields[0] not in (b"Z", b"X") or int(fields[19]) != start:
+        return None
+    return int(fields[49])
+
+
+def pidfd_status(pidfd: int) -> int | None:
+    """Return the wait status of a process that was already reaped by somebody; None where the kernel cannot tell.
+
+    Source: PIDFD_INFO_EXIT of linux/pidfd.h, about Linux 6.15 and later.
+    """
+    info = bytearray(64)
+    struct.pack_into("<Q", info, 0, _PIDFD_INFO_EXIT)
+    try:
+        fcntl.ioctl(pidfd, _PIDFD_GET_INFO, info)
+    except OSError:
+        return None
+    if not struct.unpack_from("<Q", info)[0] & _PIDFD_INFO_EXIT:
+        return None
+    return int(struct.unpack_from("<i", info, 60)[0])
+
+
+def _noted(number: int, frame: object) -> None:
+    """A signal: its number is already in the wake-up pipe."""
+
+
+def heed_signals() -> None:
+    """Let HEEDED wake the loop through its wake-up pipe, and ignore what must not end us. A fork inherits that."""
+    for number in HEEDED:
+        signal.signal(number, _noted)
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def brace_for_exec() -> None:
+    """Ignore what would end the new code before it can call ``heed_signals``; SIGCHLD is harmless by default."""
+    for number in (*HEEDED, *_IGNORED):
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else signal.SIG_IGN)
+
+
+def load_libc() -> None:
+    """Find prctl, once and before any fork: ctypes costs more memory than anything else a holder does."""
+    global _prctl
+    import ctypes
+
+    _prctl = ctypes.CDLL(None).prctl
+
+
+def become_subreaper(name: str) -> None:
+    """Adopt orphaned descendants instead of init, and be called ``name`` in process lists. An exec keeps the first."""
+    assert _prctl is not None, "load_libc comes first"
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    _prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)

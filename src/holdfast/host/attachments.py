@@ -1,0 +1,318 @@
+"""Send one session to one attachment: state, then stream, at the pace its credit allows (I4, I11).
+
+Every class here is a pump: ``pump`` sends what may be sent now and returns. The session calls it when output grew, the
+connection when credit came. Who pays when a viewer is slow: the viewer. A ``terminal`` view loses its backlog and gets
+a fresh keyframe with the gap stated; a ``stream`` reader is served from the archive at its own pace. Nobody else notices.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, Final, Protocol
+
+from holdfast.core.errors import HoldError
+from holdfast.core.ids import SessionId
+from holdfast.host.config import Config
+from holdfast.host.output import Output
+from holdfast.host.views import Views
+from holdfast.wire import messages as wire
+
+log = logging.getLogger(__name__)
+
+CHUNK: Final = 1 << 16  # bytes of output in one message
+TURN: Final = 1 << 18  # bytes sent to one attachment before others get their turn
+FRAME_S: Final = 0.033  # least time between two states sent to a viewer that gets state only
+
+
+class Peer(Protocol):
+    """The connection as an attachment sees it."""
+
+    operator: str
+
+    def send(self, message: wire.Message) -> None: ...
+
+
+class Source(Protocol):
+    """The session as an attachment sees it."""
+
+    id: str
+    output: Output
+    views: Views
+    config: Config
+
+    @property
+    def head(self) -> int: ...
+    @property
+    def size(self) -> wire.Size: ...
+    def cursor(self, offset: int) -> str: ...
+
+
+class Attachment:
+    """One live attach. ``number`` is its number on its connection, ``serial`` its number in the session."""
+
+    wants_events = False
+
+    def __init__(self, session: Source, peer: Peer, ask: wire.Attach, serial: int) -> None:
+        self.session, self.peer, self.serial = session, peer, serial
+        self.number, self.observe = ask.attachment, ask.observe
+        self.view, self.size = ask.view, ask.size
+        self.credit = ask.credit
+        self.position = 0  # offset of the next byte to send
+        self.over = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._soon: asyncio.Handle | None = None
+
+    def start(self, offset: int | None) -> None:
+        """Begin at ``offset`` (None: now). Called once, after ``Attached`` was sent."""
+        raise NotImplementedError
+
+    def pump(self) -> None:
+        """Send what may be sent now."""
+
+    def more(self, credit: int) -> None:
+        """The viewer has taken ``credit`` bytes more."""
+        self.credit += credit
+        self.pump()
+
+    def resized(self, offset: int) -> None:
+        """The session has another size from output ``offset`` on."""
+
+    def begins_after(self, offset: int) -> None:
+        """The attach itself resized the session at ``offset``: what is shown first must come after that."""
+
+    def drained(self) -> bool:
+        """Tell whether everything the session produced has been sent."""
+        return self.over or self.position >= self.session.head
+
+    def close(self, cause: str, ending: wire.Ending | None = None) -> None:
+        """End it and say why. Does nothing the second time."""
+        if self.over:
+            return
+        self.stop()
+        self.peer.send(wire.Detached(self.number, cause, self.session.cursor(self.position), ending))
+
+    def stop(self) -> None:
+        """End it without a word: the peer is gone."""
+        self.over = True
+        for task in self._tasks:
+            task.cancel()
+        if self._soon is not None:
+            self._soon.cancel()
+
+    def _again(self) -> None:
+        if self._soon is None and not self.over:
+            self._soon = asyncio.get_running_loop().call_soon(self._resume)
+
+    def _resume(self) -> None:
+        self._soon = None
+        if not self.over:
+            self.pump()
+
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = asyncio.get_running_loop().create_task(work, name=f"{self.session.id}/{self.serial}: {name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _send_bytes(self, *, until: int | None = None) -> None:
+        """Send output from ``position`` on, as far as credit, this turn and ``until`` allow."""
+        session, left = self.session, TURN
+        head = session.head if until is None else until
+        while self.position < head and self.credit > 0 and not self.over:
+            if left <= 0:
+                self._again()
+                return
+            chunk = session.output.read(self.position, min(CHUNK, self.credit, head - self.position))
+            if chunk.offset > self.position:
+                self.peer.send(wire.Gap(self.number, self.position, chunk.offset, chunk.why or "evicted"))
+                self.position = chunk.offset
+            size = len(chunk.data)
+            if not size:
+                return
+            self.peer.send(wire.Output(self.number, self.position, chunk.data))
+            self.position += size
+            self.credit -= size
+            left -= size
+
+
+class Events(Attachment):
+    """Only what happens, no output."""
+
+    wants_events = True
+
+    def start(self, offset: int | None) -> None:
+        self.position = self.session.head
+
+    def drained(self) -> bool:
+        return True
+
+
+class Stream(Attachment):
+    """Every byte from an offset on, each once, or an explicit gap."""
+
+    wants_events = True
+
+    def start(self, offset: int | None) -> None:
+        output = self.session.output
+        if offset is None:
+            self.position = self.session.head
+        elif offset < 0:
+            self.position = output.start
+        else:
+            self.position = min(offset, self.session.head)
+        self.pump()
+
+    def pump(self) -> None:
+        self._send_bytes()
+
+
+class Terminal(Attachment):
+    """State as a repaint, then bytes. A window of another size than the session's gets cropped states instead."""
+
+    def __init__(self, session: Source, peer: Peer, ask: wire.Attach, serial: int) -> None:
+        super().__init__(session, peer, ask, serial)
+        self._painting = False
+        self._painted = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._least = 0  # the next repaint must show the output up to here
+
+    @property
+    def _crops(self) -> bool:
+        return self.size is not None and self.size != self.session.size
+
+    def start(self, offset: int | None) -> None:
+        output = self.session.output
+        if offset is not None and not self._crops and output.start <= offset <= self.session.head:
+            self.position = offset
+            self._painted = True
+            self.pump()
+        else:
+            self._paint(lost=0)
+
+    def begins_after(self, offset: int) -> None:
+        self._least = offset
+
+    def resized(self, offset: int) -> None:
+        self._least = max(self._least, offset)
+        if not self._painting and not self.over:
+            self._paint(lost=0)
+
+    def pump(self) -> None:
+        if self._painting or self.over or self.credit <= 0:
+            return
+        session = self.session
+        if self._crops:
+            if self.position < session.head and self._timer is None:
+                self._timer = asyncio.get_running_loop().call_later(FRAME_S, self._frame)
+            return
+        behind = session.head - self.position
+        if behind > session.config.lag_bytes and self._painted:
+            seen = session.head - session.views.lag(SessionId(session.id), session.head)
+            if seen - self.position > behind // 2:
+                self._paint(lost=behind)
+                return
+        self._send_bytes()
+
+    def drained(self) -> bool:
+        return self.over or (not self._painting and self.position >= self.session.head)
+
+    def stop(self) -> None:
+        super().stop()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _frame(self) -> None:
+        self._timer = None
+        if not self._painting and not self.over:
+            self._paint(lost=0)
+
+    def _paint(self, *, lost: int) -> None:
+        self._painting = True
+        self._spawn(self._repaint(lost), "repaint")
+
+    async def _repaint(self, lost: int) -> None:
+        session = self.session
+        size = self.size or session.size
+        least = self._least or None
+        try:
+            state = await session.views.repaint(SessionId(session.id), rows=size.rows, cols=size.cols, at_least=least)
+        except HoldError as error:
+            log.warning("%s: no repaint (%s); the raw tail is sent instead", session.id, error)
+            offset = max(session.output.start, session.head - CHUNK)
+            frame = wire.Keyframe(self.number, offset, b"", session.size, max(0, offset - self.position))
+        else:
+            skipped = max(0, state.offset - self.position) if lost else 0
+            frame = wire.Keyframe(self.number, state.offset, state.data, wire.Size(state.rows, state.cols), skipped)
+        self._painting = False
+        if self.over:
+            return
+        self._painted = True
+        self.peer.send(frame)
+        self.credit -= len(frame.repaint)
+        self.position = frame.offset
+        if self._least > frame.offset or wire.Size(frame.size.rows, frame.size.cols) != session.size:
+            self.resized(self._least)  # it was resized meanwhile: what was sent shows the former size
+        else:
+            self.pump()
+
+
+class Screen(Attachment):
+    """Rows of styled cells, only what changed, never more often than a person can see."""
+
+    wants_events = True
+
+    def __init__(self, session: Source, peer: Peer, ask: wire.Attach, serial: int) -> None:
+        super().__init__(session, peer, ask, serial)
+        self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._token: int | None = None  # of what the viewer has; None: nothing yet
+        self._least = 0
+
+    def start(self, offset: int | None) -> None:
+        self._fetch()
+
+    def resized(self, offset: int) -> None:
+        self._least = max(self._least, offset)
+        self.pump()
+
+    def pump(self) -> None:
+        if self.over or self._busy or self._timer is not None or self.credit <= 0:
+            return
+        if self._token is None or self.position < max(self.session.head, self._least):
+            self._timer = asyncio.get_running_loop().call_later(FRAME_S, self._fetch)
+
+    def drained(self) -> bool:
+        return self.over or (not self._busy and self._timer is None and self.position >= self.session.head)
+
+    def stop(self) -> None:
+        super().stop()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _fetch(self) -> None:
+        self._timer = None
+        if not self.over:
+            self._busy = True
+            self._spawn(self._send(), "screen")
+
+    async def _send(self) -> None:
+        session = self.session
+        try:
+            state = await session.views.screen(SessionId(session.id), since=self._token, at_least=self._least or None)
+        except HoldError as error:
+            log.warning("%s: no screen (%s)", session.id, error)
+            self.close("no-view")
+            return
+        finally:
+            self._busy = False
+        if self.over:
+            return
+        self._token = state.token
+        self.position = state.offset
+        self.peer.send(state.message(self.number))
+        self.credit -= 64 + sum(len(cell.text) + 8 for row in state.rows.values() for cell in row)
+        self.pump()
+
+
+KINDS: Final[dict[str, type[Attachment]]] = {
+    "terminal": Terminal, "stream": Stream, "screen": Screen, "events": Events,
+}  # fmt: skip

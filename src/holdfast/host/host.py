@@ -1,0 +1,372 @@
+"""The host: every session of one user on one machine. Adopts what runs, begins what is asked, lets go what ended.
+
+Not here: what one session does (session), what is said to clients (requests, server), the process around it (daemon).
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import platform
+import secrets
+import time
+from collections.abc import AsyncIterator, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import holdfast
+from holdfast.core.errors import CannotStart, Fenced, HoldError, NameTaken, NoSuchSession, TooMany
+from holdfast.core.ids import SessionId, checked_name, host_id, is_session_id, session_id
+from holdfast.core.life import Signal
+from holdfast.core.places import Places
+from holdfast.core.sizing import clamped
+from holdfast.host import requests, store
+from holdfast.host.archive import Archive, Archiver
+from holdfast.host.cgroups import Groups
+from holdfast.host.config import Config
+from holdfast.host.holders import Holder, Keeper, Plan
+from holdfast.host.journal import Journal
+from holdfast.host.output import Output
+from holdfast.host.session import Session, exit_code
+from holdfast.host.store import Sheet, Shelf
+from holdfast.host.views import Views, ViewState
+from holdfast.wire import messages as wire
+
+if TYPE_CHECKING:
+    from holdfast.host.server import Connection
+
+log = logging.getLogger(__name__)
+
+HEAL_S: Final = 5.0
+ADOPTIONS: Final = 32  # at once, at start
+
+
+class Host:
+    """Everything the daemon holds. ``start`` before anything else; ``stop`` leaves every session running."""
+
+    def __init__(self, places: Places, config: Config) -> None:
+        self.places, self.config = places, config
+        self.name = platform.node() or "localhost"
+        self.software = f"holdfast {holdfast.__version__}"
+        self.id = ""
+        self.generation = 0
+        self.started_at = time.time()
+        self.stopping = False
+        self.stop_asked = asyncio.Event()
+        self.notes: list[str] = []
+        self.sessions: dict[str, Session] = {}
+        self.shelf = Shelf(places.sessions)
+        self.groups = Groups.find(str(places.state))
+        self.archiver = Archiver()
+        self.views = Views(source=self, on_reply=self._reply, on_state=self._view_state)
+        self._keeper: Keeper | None = None
+        self._keeping = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._made: dict[str, str] = {}  # idempotency key of a creation -> session
+        self._showing: dict[str, int] = {}
+
+    # ---- beginning and end ----
+
+    async def start(self) -> None:
+        """Adopt every session that runs. Raises HoldError when there is no keeper to be had or no place to write."""
+        self._generation_up()
+        await self.keeper()
+        gate = asyncio.Semaphore(ADOPTIONS)
+
+        async def one(sheet: Sheet) -> None:
+            async with gate:
+                try:
+                    await self._restore(sheet)
+                except Exception:  # one session's trouble must not keep the others from being adopted
+                    log.exception("%s could not be restored", sheet.id)
+                    self.notes.append(f"session {sheet.name} ({sheet.id}) could not be restored; see the log")
+
+        sheets = self.shelf.sheets()
+        async with asyncio.TaskGroup() as group:
+            for sheet in sheets:
+                if isinstance(sheet, Path):
+                    self.notes.append(f"{sheet.name}: its record cannot be read; left as it is")
+                else:
+                    group.create_task(one(sheet), name=f"restore {sheet.id}")
+        self._forget_old()
+
+    def _generation_up(self) -> None:
+        """Take the next generation number, and the identity made at the first start."""
+        self.places.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path = self.places.state / "host"
+        try:
+            host, generation = path.read_text().split()
+            self.id, self.generation = host, int(generation) + 1
+        except (FileNotFoundError, ValueError):
+            self.id, self.generation = host_id(secrets.token_bytes(16)), 1
+        store.write_durably(path, f"{self.id} {self.generation}\n".encode())
+
+    async def keeper(self) -> Keeper:
+        """Return a living keeper, starting one if there is none."""
+        async with self._keeping:
+            if self._keeper is None or self._keeper.lost.is_set():
+                self._keeper = await Keeper.reach(self.places)
+                log.info("keeper %d", self._keeper.pid)
+            return self._keeper
+
+    @property
+    def keeper_pid(self) -> int:
+        return self._keeper.pid if self._keeper is not None else 0
+
+    async def stop(self) -> None:
+        """Let go of everything; sessions run on, held by their holders."""
+        self.stopping = True
+        for session in self.sessions.values():
+            await session.suspend()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.views.close()
+        await asyncio.to_thread(self.archiver.close)
+        if self._keeper is not None:
+            await self._keeper.close()
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        """Run ``work`` as a task of this host. A failure is logged."""
+        task = asyncio.get_running_loop().create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._task_done)
+
+    def _task_done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task %s failed", task.get_name(), exc_info=error)
+
+    async def heal(self) -> None:
+        """What is looked after on a slow clock: the keeper, old records."""
+        if self._keeper is not None and self._keeper.lost.is_set():
+            log.warning("the keeper died; a new one collects the descriptors from the holders")
+            await self.keeper()
+        for session in self.running():
+            session.keep_view()
+        self._forget_old()
+
+    # ---- sessions ----
+
+    def find(self, name: str) -> Session:
+        """Return the session ``name`` means: an id, or a name (the running one, else the one that ended last)."""
+        if is_session_id(name):
+            if (known := self.sessions.get(name)) is not None:
+                return known
+            raise NoSuchSession(name)
+        named = [s for s in self.sessions.values() if s.name == name]
+        if not named:
+            raise NoSuchSession(name)
+        return min(named, key=lambda s: (s.over, -s.sheet.created_at))
+
+    def running(self) -> list[Session]:
+        """Return the sessions that have not ended."""
+        return [s for s in self.sessions.values() if not s.over]
+
+    async def open(self, ask: wire.Open, client: str, operator: str) -> tuple[Session, bool]:
+        """Return the session ``ask`` wants and whether it was made now."""
+        key = f"{client}/{ask.key}" if ask.key else ""
+        if key and key in self._made:
+            return self.find(self._made[key]), False
+        if ask.name:
+            checked_name(ask.name)
+            running = next((s for s in self.running() if s.name == ask.name), None)
+            if running is not None:
+                if ask.reuse:
+                    return running, False
+                raise NameTaken(ask.name)
+        if len(self.running()) >= self.config.sessions_max:
+            raise TooMany(f"{self.config.sessions_max} sessions run here already; none was added",
+                          do="end some, or raise sessions_max in the host's configuration")  # fmt: skip
+        if not ask.argv or not ask.argv[0]:
+            raise CannotStart("no command was given; no session was made", do="name the command to run")
+        session = await self._begin(ask, operator)
+        if key:
+            self._made[key] = session.id
+        return session, True
+
+    async def _begin(self, ask: wire.Open, operator: str) -> Session:
+        session_name = ask.name or self._free_name(ask.argv[0])
+        rows, cols = clamped(ask.size.rows, ask.size.cols)
+        sheet = Sheet(
+            id=session_id(secrets.token_bytes(16)), name=session_name, argv=ask.argv, cwd=ask.cwd,
+            created_at=time.time(), policy=ask.policy or self.config.reap, rows=rows, cols=cols,
+            born_rows=rows, born_cols=cols, key=ask.key,
+        )  # fmt: skip
+        keeper = await self.keeper()
+        folder = self.shelf.create(sheet)
+        group = self.groups.make(sheet.id)
+        plan = Plan(
+            session=sheet.id, argv=ask.argv, env=session_env(ask.env, sheet.id), cwd=ask.cwd, rows=rows, cols=cols,
+            ring_bytes=self.config.ring_bytes, cgroup_procs=group.procs_files if group is not None else (),
+            exit_file=str(folder / store.EXIT),
+        )  # fmt: skip
+        session = None
+        try:
+            journal = self._journal(sheet)
+            session = Session(self, sheet, journal, self._output(sheet))
+            self.sessions[sheet.id] = session
+            session.record("born", operator, {"name": sheet.name, "argv": list(sheet.argv), "cwd": sheet.cwd})
+            await keeper.spawn(plan)
+            holder = await self.adopt(sheet.id)
+        except BaseException:
+            self.sessions.pop(sheet.id, None)
+            if session is not None:
+                session.journal.close()
+            self.groups.remove(sheet.id)
+            self.shelf.remove(sheet.id)
+            raise
+        await self.views.open(SessionId(sheet.id), rows=rows, cols=cols, offset=0, keyframe=None)
+        await session.take(holder, began=True)
+        session.record("running", "host", {"pid": sheet.root_pid, "rows": rows, "cols": cols})
+        return session
+
+    def _free_name(self, command: str) -> str:
+        stem = (
+            "".join(c if c.isalnum() or c in "._-" else "-" for c in os.path.basename(command)).strip(".-_")[:48]
+            or "session"
+        )
+        taken = {s.name for s in self.running()}
+        if stem not in taken:
+            return checked_name(stem)
+        return next(f"{stem}-{n}" for n in range(2, len(taken) + 3) if f"{stem}-{n}" not in taken)
+
+    def _journal(self, sheet: Sheet) -> Journal:
+        return Journal.open(
+            self.shelf.of(sheet.id) / "journal",
+            session=sheet.id, incarnation=sheet.incarnation, generation=self.generation,
+            keep_bytes=self.config.journal_bytes,
+        )  # fmt: skip
+
+    def _output(self, sheet: Sheet) -> Output:
+        return Output(Archive(self.shelf.of(sheet.id) / "output", keep_bytes=self.config.archive_bytes))
+
+    async def _restore(self, sheet: Sheet) -> None:
+        """Take up a session this host has a record of: adopt it, or write down how it ended."""
+        session = Session(self, sheet, self._journal(sheet), self._output(sheet))
+        self.sessions[sheet.id] = session
+        if sheet.ending is not None:
+            session.journal.close()
+            return
+        session.record("host-generation", "host", {"generation": self.generation, "pid": os.getpid()})
+        try:
+            holder = await self.adopt(sheet.id)
+        except HoldError as error:
+            left = self.shelf.exit_of(sheet.id)
+            if left is not None:
+                await session.finish(Signal.ROOT_EXITED, exit_code(left.status), f"status kept by the {left.by}")
+            else:
+                await session.finish(Signal.LOSE, None, f"no holder answers: {error.message}")
+            return
+        session.output.attach(holder.ring)
+        await session.begin_view(holder)
+        await session.take(holder, found=True)
+
+    async def adopt(self, session: str) -> Holder:
+        """Link to the holder of ``session``. A holder that obeys a newer host means that this one is over."""
+        try:
+            return await Holder.adopt(self.places.holders / f"{session}.sock", generation=self.generation)
+        except Fenced:
+            log.error("a newer host holds %s; this one stops", session)
+            self.stop_asked.set()
+            raise
+
+    def is_dead(self, sheet: Sheet) -> bool:
+        """Tell whether the root process of ``sheet`` is certainly gone."""
+        try:
+            text = Path(f"/proc/{sheet.root_pid}/stat").read_text()
+        except OSError:
+            return True
+        return int(text[text.rindex(")") + 2 :].split()[19]) != sheet.root_started
+
+    async def let_go(self, session: Session) -> None:
+        """The session ended and everything of it is kept: keeper and cgroup may forget it."""
+        try:
+            await (await self.keeper()).forget(session.id)
+        except HoldError as error:
+            log.warning("%s: %s", session.id, error)
+        self.groups.remove(session.id)
+        session.journal.close()
+
+    def forget(self, session: Session) -> None:
+        """Remove the record of an ended session."""
+        self.sessions.pop(session.id, None)
+        self.shelf.remove(session.id)
+
+    def _forget_old(self) -> None:
+        ended = sorted((s for s in self.sessions.values() if s.sheet.ending is not None and s.over),
+                       key=lambda s: s.sheet.ending.at if s.sheet.ending else 0.0, reverse=True)  # fmt: skip
+        for number, session in enumerate(ended):
+            assert session.sheet.ending is not None
+            old = time.time() - session.sheet.ending.at > self.config.ended_keep_s
+            if (old or number >= self.config.ended_max) and session.id not in self._showing:
+                self.forget(session)
+
+    @contextlib.asynccontextmanager
+    async def shown(self, session: Session) -> AsyncIterator[None]:
+        """Have the last screen of an ended session in a view for as long as the block lasts."""
+        count = self._showing.get(session.id, 0)
+        self._showing[session.id] = count + 1
+        try:
+            if not count:
+                stored = self.shelf.view_of(session.id, store.LAST_SCREEN)
+                sheet = session.sheet
+                await self.views.open(
+                    SessionId(session.id),
+                    rows=sheet.rows,
+                    cols=sheet.cols,
+                    offset=session.head,
+                    keyframe=stored[1] if stored is not None else None,
+                )
+            yield
+        finally:
+            self._showing[session.id] -= 1
+            if not self._showing[session.id]:
+                del self._showing[session.id]
+                self.views.close_session(SessionId(session.id))
+
+    async def serve(self, message: wire.ToHost, peer: "Connection") -> wire.Message | None:
+        """Return the answer to ``message``."""
+        return await requests.serve(self, message, peer)
+
+    def status(self, ref: int) -> wire.Status:
+        """Return what this host is and what it has to say about the machine."""
+        places = self.places
+        return wire.Status(
+            ref, os.getpid(), self.generation, self.started_at, self.software, len(self.running()), self.keeper_pid,
+            self.views.pids, str(places.runtime), str(places.state), (*self.notes, *self.groups.notes, *((self.views.unavailable,) if self.views.unavailable else ())),
+        )  # fmt: skip
+
+    # ---- what views and archive need ----
+
+    async def read(self, session: SessionId, offset: int, most: int) -> tuple[int, bytes]:
+        """Return output of ``session`` from ``offset``, or from the first byte after it that is still kept."""
+        chunk = self.sessions[session].output.read(offset, most)
+        return chunk.offset, chunk.data
+
+    def _reply(self, session: SessionId, query_end: int, reply: bytes) -> None:
+        if (known := self.sessions.get(session)) is not None and not known.over:
+            known.replies.give(query_end, reply)
+
+    def _view_state(self, session: SessionId, state: ViewState) -> None:
+        if (known := self.sessions.get(session)) is not None:
+            known.sheet.title = state.title
+
+    def archive(self, session: Session) -> None:
+        """There is more output: have it archived when the archiver sees fit."""
+        self.archiver.request(session.output)
+
+    async def archive_rest(self, session: Session) -> None:
+        """Archive everything up to the head, now."""
+        await self.archiver.finish(session.output)
+
+
+def session_env(given: dict[str, str], session: str) -> dict[str, str]:
+    """Return the environment a session starts with: the asker's, on our terminal, and marked as inside."""
+    env = {
+        k: v
+        for k, v in given.items()
+        if k not in ("LINES", "COLUMNS", "TERMCAP", "WINDOWID", "TMUX", "TMUX_PANE", "STY")
+    }
+    env |= {"TERM": "xterm-256color", "COLORTERM": "truecolor", "HOLDFAST_SESSION": session}
+    return env

@@ -1,0 +1,146 @@
+"""Carry out what a client asks: one function a message, all of them short. Not here: framing, attaching, typing (server)."""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, Final
+
+from holdfast.core.errors import BadMessage, NameTaken, Refused
+from holdfast.core.ids import SessionId, checked_name
+from holdfast.host.tuple import live_tuple
+from holdfast.wire import messages as wire
+
+if TYPE_CHECKING:
+    from holdfast.host.host import Host
+    from holdfast.host.server import Connection
+
+READ_MAX: Final = 1 << 20
+HISTORY_MAX: Final = 10_000
+RECORDS_MAX: Final = 1024
+
+
+async def serve(host: "Host", message: wire.ToHost, peer: "Connection") -> wire.Message | None:
+    """Return the answer to ``message``. Raises HoldError for what cannot be done."""
+    handler = HANDLERS.get(type(message))
+    if handler is None:
+        raise BadMessage(f"{type(message).__name__} is not a request")
+    return await handler(host, message, peer)
+
+
+async def _open(host: "Host", ask: wire.Open, peer: "Connection") -> wire.Message:
+    session, created = await host.open(ask, peer.client, peer.operator)
+    return wire.Opened(ask.ref, session.info(), created)
+
+
+async def _list(host: "Host", ask: wire.List, peer: "Connection") -> wire.Message:
+    shown = [s for s in host.sessions.values() if ask.ended or not s.over]
+    return wire.Listing(ask.ref, tuple(s.info() for s in sorted(shown, key=lambda s: s.sheet.created_at)))
+
+
+async def _info(host: "Host", ask: wire.Info, peer: "Connection") -> wire.Message:
+    session = host.find(ask.session)
+    live: dict[str, Any] = {}
+    if not session.over:
+        live = live_tuple(session.sheet.root_pid, session=session.id, group=session.group)
+    return wire.Tuple(ask.ref, session.info(), live)
+
+
+async def _resize(host: "Host", ask: wire.Resize, peer: "Connection") -> wire.Message:
+    session = host.find(ask.session)
+    attachment = peer.attachment(ask.attachment)
+    return wire.Done(ask.ref, await session.resize(ask, peer.operator, attachment))
+
+
+async def _signal(host: "Host", ask: wire.Signal, peer: "Connection") -> wire.Message:
+    return wire.Done(ask.ref, await host.find(ask.session).signal(ask.signal, peer.operator, tree=ask.tree))
+
+
+async def _kill(host: "Host", ask: wire.Kill, peer: "Connection") -> wire.Message:
+    session = host.find(ask.session)
+    if session.over:
+        raise session.gone()
+    grace_s = min(max(ask.grace_s, 0.0), 60.0)
+    return wire.Ended(ask.ref, await session.kill(peer.operator, grace_s=grace_s))
+
+
+async def _keep(host: "Host", ask: wire.Keep, peer: "Connection") -> wire.Message:
+    session = host.find(ask.session)
+    if session.over:
+        raise session.gone()
+    until = time.time() + ask.for_s if ask.for_s > 0 else None
+    record = session.record("keep", peer.operator, {"until": until})
+    session.watch.keep(until)
+    return wire.Done(ask.ref, record.position)
+
+
+async def _rename(host: "Host", ask: wire.Rename, peer: "Connection") -> wire.Message:
+    session = host.find(ask.session)
+    name = checked_name(ask.name)
+    if any(s.name == name and s is not session for s in host.running()):
+        raise NameTaken(name)
+    position = session.journal.position
+    if not session.over:
+        position = session.record("rename", peer.operator, {"from": session.name, "to": name}).position
+    session.sheet.name = name
+    session.save()
+    return wire.Done(ask.ref, position)
+
+
+async def _forget(host: "Host", ask: wire.Forget, peer: "Connection") -> wire.Message:
+    session = host.find(ask.session)
+    if not session.over:
+        raise Refused(
+            f"session {session.name!r} is running; its record was kept", do=f"`hold kill {session.name}` ends it"
+        )
+    host.forget(session)
+    return wire.Done(ask.ref)
+
+
+async def _read(host: "Host", ask: wire.ReadOutput, peer: "Connection") -> wire.Message:
+    session = host.find(ask.session)
+    start = session.output.start if ask.offset < 0 else ask.offset
+    if start >= session.head:
+        return wire.OutputRange(ask.ref, session.head, b"", session.head)
+    chunk = session.output.read(start, min(max(ask.size, 1), READ_MAX))
+    return wire.OutputRange(ask.ref, chunk.offset, chunk.data, session.head, chunk.why if chunk.offset > start else "")
+
+
+async def _screen(host: "Host", ask: wire.GetScreen, peer: "Connection") -> wire.Message:
+    session = host.find(ask.session)
+    async with session.viewed():
+        state = await session.views.screen(SessionId(session.id), at_least=session.head)
+    return wire.ScreenState(ask.ref, state.message(0))
+
+
+async def _text(host: "Host", ask: wire.GetText, peer: "Connection") -> wire.Message:
+    session = host.find(ask.session)
+    async with session.viewed():
+        text = await session.views.text(
+            SessionId(session.id), min(max(ask.history, 0), HISTORY_MAX), at_least=session.head
+        )
+    return wire.Text(ask.ref, text.offset, tuple(text.lines), text.cursor, text.title)
+
+
+async def _wait(host: "Host", ask: wire.WaitEnd, peer: "Connection") -> wire.Message:
+    return wire.Ended(ask.ref, await host.find(ask.session).ended())
+
+
+async def _records(host: "Host", ask: wire.ReadJournal, peer: "Connection") -> wire.Message:
+    session = host.find(ask.session)
+    records = session.journal.read(ask.position, min(max(ask.limit, 1), RECORDS_MAX))
+    return wire.Records(ask.ref, tuple(records), session.journal.position)
+
+
+async def _status(host: "Host", ask: wire.HostStatus, peer: "Connection") -> wire.Message:
+    return host.status(ask.ref)
+
+
+async def _stop(host: "Host", ask: wire.HostStop, peer: "Connection") -> wire.Message:
+    host.stop_asked.set()
+    return wire.Done(ask.ref)
+
+
+HANDLERS: Final[dict[type, Callable[["Host", Any, "Connection"], Awaitable[wire.Message]]]] = {
+    wire.Open: _open, wire.List: _list, wire.Info: _info, wire.Resize: _resize, wire.Signal: _signal, wire.Kill: _kill,
+    wire.Keep: _keep, wire.Rename: _rename, wire.Forget: _forget, wire.ReadOutput: _read, wire.GetScreen: _screen,
+    wire.GetText: _text, wire.WaitEnd: _wait, wire.ReadJournal: _records, wire.HostStatus: _status, wire.HostStop: _stop,
+}  # fmt: skip

@@ -1,0 +1,524 @@
+"""One session on this host: the only writer of its journal, the only sender to its holder. Source: DESIGN 3, 6.
+
+Input has a lane of its own (host/input); everything else here is the control lane and never waits for it. Journal
+records are appended in the event loop without awaiting, so their positions are the one order everybody sees (I3).
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal as signals
+import time
+from collections.abc import Callable
+from collections.abc import AsyncIterator, Coroutine
+from typing import TYPE_CHECKING, Any, Final
+
+from holdfast.core import life
+from holdfast.core.cursor import Cursor
+from holdfast.core.errors import HoldError, Refused, SessionEnded, TooMany
+from holdfast.core.ids import SessionId
+from holdfast.core.journal import Record
+from holdfast.core.life import Execution, Presence, Signal, Traffic
+from holdfast.core.sizing import Sizing, clamped
+from holdfast.host.attachments import KINDS, Attachment, Peer
+from holdfast.host.ending import end_tree
+from holdfast.host.holders import Holder
+from holdfast.host.input import Answer, Lane
+from holdfast.host.journal import Journal
+from holdfast.host.output import Output
+from holdfast.host.reaping import Watch
+from holdfast.host.replies import Replies
+from holdfast.host.store import LAST_SCREEN, VIEW, Sheet
+from holdfast.wire import messages as wire
+
+if TYPE_CHECKING:
+    from holdfast.host.host import Host
+
+log = logging.getLogger(__name__)
+
+COALESCE_S: Final = 0.002  # while output floods, look this often instead of at every doorbell
+FLOOD_BYTES: Final = 16384  # output of one look that counts as a flood
+REVIEW_BYTES: Final = 4 << 20  # output fed to a view that has no keyframe to begin from
+RETURN_S: Final = 5.0  # how long a holder that vanished has to come back before the session counts as lost
+
+
+class Session:
+    """A session that runs or ended here. Made by the host, which also adopts or begins it."""
+
+    def __init__(self, host: "Host", sheet: Sheet, journal: Journal, output: Output) -> None:
+        self._host, self.sheet, self.journal, self.output = host, sheet, journal, output
+        self.id, self.views, self.config = sheet.id, host.views, host.config
+        self.state = Execution.STARTING if sheet.ending is None else Execution(sheet.ending.how)
+        self.presence = Presence.DETACHED
+        self.sizing = Sizing((sheet.rows, sheet.cols))
+        self.lane = Lane(self, journal.inputs)
+        self.watch = Watch(self)
+        self.replies = Replies(self)
+        self.attachments: dict[int, Attachment] = {}
+        self.attaches = 0
+        self.output_at = time.monotonic()
+        self.group = host.groups.of(sheet.id)
+        self._holder: Holder | None = None
+        self._held = asyncio.Event()
+        self._control = asyncio.Lock()
+        self._minding: asyncio.Task[None] | None = None
+        self._ended = asyncio.Event()
+        self._verdict: tuple[Signal, str] | None = None  # what an end that comes now is called, and why
+        self._calm: asyncio.TimerHandle | None = None
+        self._head = sheet.output_end
+        self._view_kept = -1  # offset of the stored keyframe
+
+    # ---- what it is ----
+
+    @property
+    def name(self) -> str:
+        return self.sheet.name
+
+    @property
+    def over(self) -> bool:
+        """Whether the session has ended."""
+        return life.over(self.state)
+
+    @property
+    def head(self) -> int:
+        """The offset after the last byte produced, as far as this host has looked."""
+        return self._head
+
+    @property
+    def size(self) -> wire.Size:
+        return wire.Size(*self.sizing.size)
+
+    def cursor(self, offset: int) -> str:
+        """Return where a client stands that has seen output up to ``offset``."""
+        journal = self.journal
+        return str(Cursor(SessionId(self.id), self.sheet.incarnation, offset, journal.position, journal.head))
+
+    def info(self) -> wire.SessionInfo:
+        """Return what a listing shows."""
+        sheet, holder = self.sheet, self._holder
+        return wire.SessionInfo(
+            id=self.id, name=sheet.name, host=self._host.name, state=self.state.value, incarnation=sheet.incarnation,
+            argv=sheet.argv, cwd=sheet.cwd, created_at=sheet.created_at, size=self.size, root_pid=sheet.root_pid,
+            root_started=sheet.root_started, holder_pid=holder.hello.holder_pid if holder else 0, output_end=self.head,
+            output_start=self.output.start, journal_position=self.journal.position,
+            idle_s=time.monotonic() - max(self.output_at, self.lane.last_at), attached=len(self.attachments),
+            title=sheet.title, ending=sheet.ending, keep_until=sheet.keep_until, reap_at=self.watch.reap_at,
+            policy=sheet.policy, lag=0 if self.over else self.views.lag(SessionId(self.id), self.head),
+        )  # fmt: skip
+
+    def gone(self) -> SessionEnded:
+        """Return the error that says how this session ended."""
+        ending = self.sheet.ending or wire.Ending("lost", time.time(), None, "the host is stopping")
+        return SessionEnded(self.name, how=ending.how, status=ending.status, at=ending.at, why=ending.why)
+
+    # ---- the journal ----
+
+    def record(self, kind: str, operator: str, body: dict[str, Any]) -> Record:
+        """Append to the journal and tell those who watch. Raises StorageFailed when the journal cannot take it."""
+        record = self.journal.append(kind, operator, body, at_ns=time.time_ns())
+        self._announce(record)
+        return record
+
+    def _announce(self, record: Record) -> None:
+        for attachment in self.attachments.values():
+            if attachment.wants_events:
+                attachment.peer.send(
+                    wire.Event(
+                        attachment.number,
+                        record.kind,
+                        record.position,
+                        record.at_ns / 1e9,
+                        record.operator,
+                        dict(record.body),
+                    )
+                )
+
+    def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        """Run ``work`` as a task the host owns; a failure is logged, never lost."""
+        self._host.spawn(work, f"{self.id}: {name}")
+
+    def save(self) -> None:
+        """Write the sheet; a disk that refuses costs its newest state after a host restart, never the session."""
+        try:
+            self._host.shelf.save(self.sheet)
+        except HoldError as error:
+            log.warning("%s: %s", self.id, error)
+
+    # ---- the holder ----
+
+    async def ready(self) -> Holder:
+        """Return the link to the holder, waiting while it is being replaced. Raises SessionEnded."""
+        while not self.over:
+            if self._holder is not None:
+                return self._holder
+            self._held.clear()
+            await self._held.wait()
+        raise self.gone()
+
+    def root_lives(self) -> bool:
+        """Ask the kernel whether the root process runs."""
+        return not self._host.is_dead(self.sheet)
+
+    async def take(self, holder: Holder, *, began: bool = False, found: bool = False) -> None:
+        """Work with ``holder`` from now on: of a new session (``began``), of one ``found`` at start, or a successor."""
+        self._holder = holder
+        sheet, hello = self.sheet, holder.hello
+        sheet.root_pid, sheet.root_started = hello.root_pid, hello.root_started
+        self.output.attach(holder.ring)
+        self._head = holder.ring.head
+        if self.state is Execution.STARTING:
+            self.state = life.step(self.state, Signal.STARTED)
+        if found:
+            self._reconcile(holder)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(holder.doorbell, self._rang)
+        if self._minding is None:
+            self._minding = loop.create_task(self._mind(), name=f"{self.id}: mind")
+            self.lane.start()
+            self.watch.start()
+        self._held.set()
+        self._look()
+        if began:
+            self.save()
+
+    def _reconcile(self, holder: Holder) -> None:
+        """Bring the journal up to what the holder knows: positions it has seen, and what became of the last input."""
+        ring = holder.ring
+        if ring.input_position > self.journal.position:
+            self.journal.advance(ring.input_position + 1, "the host's last records were lost; the holder has seen them")
+        for outcome in self.journal.inputs.resolve(ring.input_position, ring.input_written):
+            self.record(
+                "typed", "host", {"of": outcome.position, "outcome": outcome.outcome, "written": outcome.written}
+            )
+
+    async def _mind(self) -> None:
+        """Follow the holder through deaths and successors until the session ends."""
+        while not self.over:
+            holder = await self.ready()
+            await holder.lost.wait()
+            self._drop(holder)
+            if self.over or self._host.stopping:
+                return
+            self.record("holder", "host", {"lost": holder.hello.holder_pid})
+            await self._recover()
+
+    def _drop(self, holder: Holder) -> None:
+        if self._holder is holder:
+            asyncio.get_running_loop().remove_reader(holder.doorbell)
+            self._holder = None
+            self._held.clear()
+
+    async def _recover(self) -> None:
+        deadline = time.monotonic() + RETURN_S
+        while True:
+            try:
+                holder = await self._host.adopt(self.id)
+            except HoldError as error:
+                if time.monotonic() > deadline or self._host.is_dead(self.sheet):
+                    await self.finish(Signal.LOSE, None, f"its holder vanished: {error.message}")
+                    return
+                await asyncio.sleep(0.01)  # the keeper forks the successor; its socket's appearance is the event
+                continue
+            self.record("holder", "host", {"adopted": holder.hello.holder_pid, "offset": holder.ring.head})
+            await self.take(holder)
+            return
+
+    async def begin_view(self, holder: Holder) -> None:
+        """Give the session a view again after a host restart: from the last keyframe, or from what output is kept."""
+        stored = self._host.shelf.view_of(self.id, VIEW)
+        start = self.output.start
+        offset, frame = stored if stored is not None and stored[0] >= start else (start, None)
+        if frame is None and holder.ring.head - offset > REVIEW_BYTES:
+            offset = holder.ring.head - REVIEW_BYTES  # its programs redraw sooner than all of that would be read
+        size = (self.sheet.born_rows, self.sheet.born_cols) if offset == 0 else (self.sheet.rows, self.sheet.cols)
+        await self.views.open(SessionId(self.id), rows=size[0], cols=size[1], offset=offset, keyframe=frame)
+        for mark in holder.ring.marks(0):
+            if mark.kind == "resize" and mark.offset >= offset:
+                self.views.resized(SessionId(self.id), mark.offset, mark.a, mark.b)
+
+    def keep_view(self) -> None:
+        """Store the newest keyframe of the view, if it is newer than the stored one."""
+        kept = self.views.kept(SessionId(self.id))
+        if kept is not None and kept[0] != self._view_kept:
+            self._view_kept = kept[0]
+            try:
+                self._host.shelf.save_view(self.id, VIEW, *kept)
+            except HoldError as error:
+                log.warning("%s: %s", self.id, error)
+
+    # ---- output ----
+
+    def _rang(self) -> None:
+        holder = self._holder
+        if holder is None:
+            return
+        try:
+            os.read(holder.doorbell, 8)
+        except BlockingIOError:
+            return
+        if self._look() >= FLOOD_BYTES:
+            # A flood rings for every 4 KiB. Looking 500 times a second costs nobody a visible delay and saves a core.
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(holder.doorbell)
+            self._calm = loop.call_later(COALESCE_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._calm = None
+        holder = self._holder
+        if holder is None:
+            return
+        loop = asyncio.get_running_loop()
+        if self._look() >= FLOOD_BYTES // 4:
+            self._calm = loop.call_later(COALESCE_S, self._look_again)
+            return
+        loop.add_reader(holder.doorbell, self._rang)
+
+    def _look(self) -> int:
+        """Take notice of what the holder wrote since the last look; return how many bytes of output that was."""
+        holder = self._holder
+        if holder is None:
+            return 0
+        head = holder.ring.head
+        new = head - self._head
+        if new > 0:
+            self._head = head
+            self.output_at = time.monotonic()
+            self.replies.saw(head, self.output_at)
+            self.views.wake(SessionId(self.id), head)
+            self._host.archive(self)
+            for attachment in list(self.attachments.values()):
+                attachment.pump()
+        if holder.ended is not None and self._verdict is None and not self.over:
+            self._verdict = (Signal.ROOT_EXITED, "")
+            self.spawn(self._finish_exited(holder), "ended")
+        return new
+
+    # ---- attachments ----
+
+    async def attach(self, ask: wire.Attach, peer: Peer) -> Attachment | None:
+        """Join ``peer`` as ``ask`` says. None when the session has ended: its last state was sent and that was all."""
+        if len(self.attachments) >= self.config.attachments_max:
+            raise TooMany(f"{self.config.attachments_max} attachments are on {self.name!r} already", do="detach one")
+        offset = Cursor.parse(ask.cursor).offset if ask.cursor else ask.offset
+        self.attaches += 1
+        attachment = KINDS[ask.view](self, peer, ask, self.attaches)
+        if self.over:
+            await self._show_last(attachment, ask, offset)
+            return None
+        wish = clamped(ask.size.rows, ask.size.cols) if ask.size is not None else None
+        change = self.sizing.join(attachment.serial, wish, observe=ask.observe)
+        self.record(
+            "attach", peer.operator, {"attachment": attachment.serial, "view": ask.view, "observe": ask.observe}
+        )
+        self.attachments[attachment.serial] = attachment
+        self.presence = life.move(self.presence, Traffic.ATTACH)
+        self.watch.stir()
+        driver = self.sizing.driver == attachment.serial
+        peer.send(wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, driver))
+        if change is not None:
+            await self._resize(change, peer.operator, starting=attachment)
+        attachment.start(offset)
+        return attachment
+
+    async def _show_last(self, attachment: Attachment, ask: wire.Attach, offset: int | None) -> None:
+        attachment.peer.send(wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, False))
+        async with self.viewed():
+            attachment.start(offset)
+            while not attachment.drained() and not attachment.over:
+                await asyncio.sleep(0.005)
+        attachment.close("ended", self.sheet.ending)
+
+    def leave(self, attachment: Attachment, cause: str) -> None:
+        """An attachment is over. Its size stays, its driving does not."""
+        attachment.stop()
+        if self.attachments.pop(attachment.serial, None) is None:
+            return
+        self.sizing.leave(attachment.serial)
+        self.presence = life.move(self.presence, Traffic.LEAVE if self.attachments else Traffic.LAST_LEAVES)
+        if not self.over:
+            try:
+                self.record("detach", attachment.peer.operator, {"attachment": attachment.serial, "cause": cause})
+            except HoldError as error:
+                log.warning("%s: %s", self.id, error)
+            self.watch.stir()
+
+    # ---- input and control ----
+
+    def type(
+        self, ask: wire.Input, *, client: str, operator: str, attachment: Attachment | None, answer: Answer
+    ) -> None:
+        """Queue input; ``answer`` is called once with what became of it."""
+        if self.over:
+            raise self.gone()
+        if attachment is not None and attachment.observe:
+            raise self._refusal("an observer does not type")
+        serial = attachment.serial if attachment is not None else 0
+        self.lane.submit(ask, client=client, operator=operator, attachment=serial, answer=answer)
+
+    async def typed_by(self, serial: int) -> None:
+        """Attachment ``serial`` types: its size becomes the session's."""
+        change = self.sizing.typed(serial)
+        if change is not None:
+            attachment = self.attachments.get(serial)
+            await self._resize(change, attachment.peer.operator if attachment else "host")
+
+    async def resize(self, ask: wire.Resize, operator: str, attachment: Attachment | None) -> int:
+        """Apply a size; return the journal position. An attachment that does not drive changes only its own view."""
+        size = clamped(ask.size.rows, ask.size.cols)
+        if attachment is None:
+            change = self.sizing.forced(size)
+        else:
+            if attachment.observe:
+                attachment.size = wire.Size(*size)
+                attachment.resized(0)
+                return self.journal.position
+            change = self.sizing.wish(attachment.serial, size)
+            attachment.size = wire.Size(*size)
+            if change is None:
+                attachment.resized(0)
+        if change is not None:
+            await self._resize(change, operator)
+        return self.journal.position
+
+    async def _resize(self, size: tuple[int, int], operator: str, *, starting: Attachment | None = None) -> None:
+        async with self._control:
+            holder = await self.ready()
+            self.record("resize", operator, {"rows": size[0], "cols": size[1]})
+            self.sheet.rows, self.sheet.cols = size
+            offset = await holder.resize(*size)
+            self.views.resized(SessionId(self.id), offset, *size)
+            for attachment in list(self.attachments.values()):
+                if attachment is starting:
+                    attachment.begins_after(offset)
+                else:
+                    attachment.resized(offset)
+
+    async def signal(self, number: int, operator: str, *, tree: bool) -> int:
+        """Send a signal to the foreground group or the tree; return the journal position."""
+        if number not in {int(s) for s in signals.Signals}:
+            raise self._refusal(f"{number} is not a signal")
+        async with self._control:
+            holder = await self.ready()
+            record = self.record("signal", operator, {"signal": number, "tree": tree})
+            await holder.signal(number, tree=tree)
+            return record.position
+
+    def _refusal(self, why: str) -> HoldError:
+        return Refused(f"{why}; session {self.name!r} was not touched")
+
+    # ---- the end ----
+
+    async def kill(
+        self, operator: str, *, grace_s: float, how: Signal = Signal.KILL_DONE, why: str = ""
+    ) -> wire.Ending:
+        """End the whole tree: HUP, TERM, KILL, ``grace_s`` apart. Return how it ended."""
+        if not self.over:
+            if self._verdict is None:
+                self._verdict = (how, why or f"killed by {operator}")
+                self.record("kill", operator, {"why": self._verdict[1]})
+                self.spawn(self._kill(grace_s), "kill")
+            await self._ended.wait()
+        assert self.sheet.ending is not None
+        return self.sheet.ending
+
+    async def _kill(self, grace_s: float) -> None:
+        assert self._verdict is not None
+        status = await end_tree(self, grace_s)
+        await self.finish(self._verdict[0], status, self._verdict[1])
+
+    async def _finish_exited(self, holder: Holder) -> None:
+        status = holder.ended
+        left = await holder.signal(0, tree=True)
+        await self.finish(Signal.ROOT_EXITED, exit_code(status.status if status else None), "", left=left)
+
+    async def finish(self, how: Signal, status: int | None, why: str, *, left: tuple[int, ...] = ()) -> None:
+        """Write down the end, let every viewer have the rest, keep the last screen, let holder and keeper go."""
+        if self.over:
+            return
+        self._look()
+        if self.state is Execution.STARTING:  # found at the start of this host: it ran, and has ended since
+            self.state = life.step(self.state, Signal.STARTED)
+        state = life.step(self.state, how)
+        ending = wire.Ending(state.value, time.time(), status, why, tuple(left))
+        self.sheet.ending, self.sheet.output_end = ending, self.head
+        body = {"how": ending.how, "status": status, "why": why, "output": self.head, "left": list(left)}
+        try:
+            self.record("ended", "host", body)
+        except HoldError as error:
+            log.warning("%s: %s", self.id, error)
+        self.state = state
+        self.save()
+        self._held.set()
+        self.watch.stop()
+        try:
+            await self.lane.stop()
+            await self._keep_last()
+            await self._part(ending)
+        finally:
+            self._ended.set()
+            await self._let_go()
+
+    async def _keep_last(self) -> None:
+        try:
+            frame = await self.views.keyframe(SessionId(self.id), at_least=self.head)
+            self._host.shelf.save_view(self.id, LAST_SCREEN, self.head, frame)
+        except HoldError as error:
+            log.warning("%s: its last screen was not kept: %s", self.id, error)
+
+    async def _part(self, ending: wire.Ending) -> None:
+        deadline = time.monotonic() + 2.0
+        while any(not a.drained() for a in self.attachments.values()) and time.monotonic() < deadline:
+            await asyncio.sleep(0.005)
+        for attachment in list(self.attachments.values()):
+            attachment.close("ended", ending)
+            self.leave(attachment, "ended")
+
+    async def _let_go(self) -> None:
+        holder = self._holder
+        await self._host.archive_rest(self)
+        self.views.close_session(SessionId(self.id))
+        if holder is not None:
+            self._drop(holder)
+            self.output.detach()
+            try:
+                await holder.release()
+            except HoldError as error:
+                log.warning("%s: %s", self.id, error)
+            await holder.close()
+        await self._host.let_go(self)
+
+    @contextlib.asynccontextmanager
+    async def viewed(self) -> AsyncIterator[None]:
+        """Have a view of the session for as long as the block lasts, also when it has ended."""
+        if self.over:
+            async with self._host.shown(self):
+                yield
+        else:
+            yield
+
+    async def ended(self) -> wire.Ending:
+        """Return how the session ended, once it has."""
+        if not self.over:
+            await self._ended.wait()
+        assert self.sheet.ending is not None
+        return self.sheet.ending
+
+    async def suspend(self) -> None:
+        """The host stops; the session does not. Close what is this host's."""
+        self.watch.stop()
+        await self.lane.stop()
+        if self._minding is not None:
+            self._minding.cancel()
+        if self._calm is not None:
+            self._calm.cancel()
+        holder = self._holder
+        if holder is not None:
+            self._drop(holder)
+            await holder.close()
+        self.journal.close()
+
+
+def exit_code(status: int | None) -> int | None:
+    """Return a raw wait status as exit code, or minus the signal that killed it."""
+    return None if status is None else os.waitstatus_to_exitcode(status)

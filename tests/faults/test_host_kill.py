@@ -1,0 +1,218 @@
+"""``kill -9`` of the host, at any instant, loses nothing and pauses nothing (R17, I2, I4, I5)."""
+
+import asyncio
+import hashlib
+import os
+import random
+import signal
+
+import pytest
+
+from holdfast.core import errors
+from holdfast.wire import messages as wire
+from tests.host.talk import Machine, Talk, machine, started, talk
+
+ROUND = b"".join(b"%d\r\n" % n for n in range(1, 40_001))    # one round of the flood, as the terminal gives it out
+
+
+def expected(rounds: int) -> "hashlib._Hash":
+    digest = hashlib.sha256()
+    for _ in range(rounds):
+        digest.update(ROUND)
+    return digest
+
+
+async def follow(one: Machine, name: str, offset: int, digest: "hashlib._Hash", until: int | None) -> tuple[int, bool]:
+    """Hash the stream from ``offset`` until ``until`` bytes, the end or the host's death; return where it got to."""
+    try:
+        async with talk(one, client="c-follow") as line:
+            await line.attach(name, "stream", offset=offset, credit=4 << 20)
+            while True:
+                message = await asyncio.wait_for(line.told.get(), 60)
+                match message:
+                    case wire.Output():
+                        assert message.offset == offset, "not contiguous"
+                        digest.update(message.data)
+                        offset += len(message.data)
+                        line.send(wire.Credit(1, len(message.data)))
+                    case wire.Gap():
+                        raise AssertionError(f"a gap: {message}")
+                    case wire.Detached():
+                        return offset, True
+                    case None:
+                        return offset, False
+                if until is not None and offset >= until:
+                    return offset, False
+    except (ConnectionError, FileNotFoundError):
+        return offset, False
+
+
+def test_twenty_host_kills_during_a_flood_lose_no_byte(soak: bool) -> None:
+    """R17: pids constant, output contiguous by hash, the flood never pauses."""
+    kills = 100 if soak else 20
+    rounds = kills * 15    # about 10 MB a second, for longer than the kills take
+    script = f"read go; i=0; while [ $i -lt {rounds} ]; do seq 1 40000; i=$((i+1)); sleep 0.01; done"
+
+    async def story(one: Machine) -> None:
+        async with talk(one) as line:
+            session = await line.open("sh", "-c", script, name="flood")
+            await line.type("flood", b"\n")
+        digest, dice = hashlib.sha256(), random.Random(7)
+        offset, ended = len(b"\r\n"), False    # after the echo of the newline
+        for _ in range(kills):
+            offset, ended = await follow(one, "flood", offset, digest, offset + dice.randrange(100_000, 2_000_000))
+            assert not ended, "the flood was over before the kills were"
+            one.kill()
+            one.up()
+            assert started(session.root_pid) == session.root_started
+        while not ended:
+            offset, ended = await follow(one, "flood", offset, digest, None)
+        assert digest.digest() == expected(rounds).digest()
+        async with talk(one) as line:
+            info = (await line.ask(wire.Info, session="flood")).session
+            assert (info.ending.how, info.ending.status) == ("exited", 0)
+
+    with machine() as one:
+        one.up()
+        asyncio.run(story(one))
+
+
+def test_an_input_under_way_at_the_kill_is_typed_at_most_once(soak: bool) -> None:
+    """I5, R29, R76: resent under its id to the next host it is applied once, or reported, never twice."""
+    rounds = 200 if soak else 12
+
+    async def story(one: Machine) -> None:
+        async with talk(one) as line:
+            await line.open("cat", name="ids")
+        dice = random.Random(11)
+        for number in range(1, rounds + 1):
+            payload = b"<%d>\n" % number
+            try:
+                async with talk(one, client="c-typist") as line:
+                    pending = line.begin(wire.Input, session="ids", seq=number, data=payload)
+                    await asyncio.sleep(dice.random() * 0.002)  # the instant of the kill is what is varied
+                    one.kill()
+                    await asyncio.wait_for(asyncio.gather(pending, return_exceptions=True), 10)
+            except ConnectionError:
+                pass
+            one.up()
+            async with talk(one, client="c-typist") as line:
+                try:
+                    answer = await line.ask(wire.Input, session="ids", seq=number, data=payload)
+                    assert answer.outcome in ("applied", "partial", "refused")
+                except errors.InputUnknown:
+                    pass
+        async with talk(one) as line:
+            await line.attach("ids", "stream", offset=0)
+            await line.type("ids", b"end-of-test\n", seq=1)
+            seen = await line.until(b"end-of-test\r\nend-of-test")
+        for number in range(1, rounds + 1):
+            assert seen.count(b"<%d>\r\n" % number) <= 2, f"input {number} was typed twice"
+
+    with machine() as one:
+        one.up()
+        asyncio.run(story(one))
+
+
+def test_a_stopped_viewer_harms_nobody_and_gets_state_with_the_gap_stated() -> None:
+    """R30: one viewer stops reading during a flood; producer and other viewers go on, it gets a keyframe later."""
+
+    async def story(one: Machine) -> None:
+        async with talk(one) as line, talk(one, client="c-slow") as slow:
+            await line.open("sh", "-c", "read go; seq 1 2000000; echo the-end; read x", name="flood")
+            await slow.attach("flood", "terminal", size=wire.Size(24, 80), credit=65536)
+            await line.attach("flood", "stream", offset=0, credit=4 << 20)
+            await line.type("flood", b"\n")
+            await line.until(b"the-end\r\n", timeout=60)
+            slow.send(wire.Credit(1, 1 << 20))
+            frame = await slow.next(wire.Keyframe)
+            while not frame.lost:
+                frame = await slow.next(wire.Keyframe)
+            assert frame.lost > 1 << 20
+            if b"the-end" not in frame.repaint:
+                await slow.until(b"the-end")
+
+    with machine() as one:
+        one.up()
+        asyncio.run(story(one))
+
+
+def test_a_session_survives_its_holder_and_its_keeper_one_after_the_other() -> None:
+    async def story(one: Machine) -> None:
+        async with talk(one) as line:
+            session = await line.open(
+                "sh", "-c", "i=0; while :; do i=$((i+1)); echo n$i; sleep 0.01; done", name="hard"
+            )
+            await line.attach("hard", "stream", offset=0)
+            await line.until(b"n3\r\n")
+            os.kill(session.holder_pid, signal.SIGKILL)
+            await line.until(b"\r\nn")
+            keeper = (await line.ask(wire.HostStatus)).keeper_pid
+            os.kill(keeper, signal.SIGKILL)
+            async with asyncio.timeout(20):
+                while (await line.ask(wire.HostStatus)).keeper_pid == keeper:
+                    await asyncio.sleep(0.05)
+            now = (await line.ask(wire.Info, session="hard")).session
+            assert now.holder_pid != session.holder_pid
+            os.kill(now.holder_pid, signal.SIGKILL)
+            before = now.output_end
+            async with asyncio.timeout(20):
+                while (await line.ask(wire.Info, session="hard")).session.output_end <= before:
+                    await asyncio.sleep(0.02)
+            assert started(session.root_pid) == session.root_started
+
+    with machine() as one:
+        one.up()
+        asyncio.run(story(one))
+
+
+def test_keeper_and_holder_together_are_a_loss_and_it_is_said() -> None:
+    """DESIGN 6: never a bare "not found"."""
+
+    async def story(one: Machine) -> None:
+        async with talk(one) as line:
+            session = await line.open("sh", "-c", "sleep 600", name="gone")
+            keeper = (await line.ask(wire.HostStatus)).keeper_pid
+            os.kill(keeper, signal.SIGKILL)
+            os.kill(session.holder_pid, signal.SIGKILL)
+            ending = (await line.ask(wire.WaitEnd, session="gone", timeout=30)).ending
+            assert ending.how in ("lost", "exited")
+            assert ending.how != "lost" or ending.why
+
+    with machine() as one:
+        one.up()
+        asyncio.run(story(one))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to mount a small file system")
+def test_a_full_disk_stops_no_execution_and_no_typing() -> None:
+    """I2: what cannot be kept is marked; the session goes on, is typed into and ends in order."""
+
+    async def story(one: Machine) -> None:
+        async with talk(one) as line:
+            session = await line.open("cat", name="full")
+            filler = one.state / "filler"
+            try:
+                filler.write_bytes(b"x" * (64 << 20))
+            except OSError:
+                pass
+            for number in range(50):
+                answer = await line.type("full", b"line %d\n" % number)
+                assert answer.outcome == "applied"
+            await line.attach("full", "stream", offset=0)
+            await line.until(b"line 49\r\nline 49")
+            filler.unlink()
+            await line.type("full", b"room again\n")
+            ended = await line.ask(wire.Kill, session="full", grace_s=0.5)
+            assert ended.ending.how == "killed"
+            assert not started(session.root_pid)
+
+    with machine() as one:
+        one.state.mkdir(parents=True)
+        assert os.system(f"mount -t tmpfs -o size=8m,mode=700 hf-test {one.state}") == 0
+        try:
+            one.up()
+            asyncio.run(story(one))
+        finally:
+            one.clear_processes()
+            os.system(f"umount -l {one.state}")

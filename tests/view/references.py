@@ -1,0 +1,135 @@
+"""Terminals that are not ours, to compare with: xterm.js in node, and tmux. Each is said to be missing where it is."""
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+
+def xterm_folder() -> tuple[Path | None, str]:
+    """Return the folder with xterm.js, installing it once into the user's cache, or None and why there is none."""
+    if shutil.which("node") is None or shutil.which("npm") is None:
+        return None, "node and npm are not installed"
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "holdfast-tests" / "xterm-6.0.0"
+    if not (cache / "node_modules" / "@xterm" / "headless").is_dir():
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=cache.parent))
+        shutil.copy(HERE / "package.json", fresh)
+        command = ["npm", "install", "--no-audit", "--no-fund", "--silent"]
+        try:
+            done = subprocess.run(command, cwd=fresh, capture_output=True, text=True, timeout=90, check=False)
+            if done.returncode != 0:
+                return None, f"npm could not install xterm.js: {done.stderr.strip()[:200]}"
+            with contextlib.suppress(OSError):    # another test process was faster
+                fresh.rename(cache)
+        except subprocess.TimeoutExpired:
+            return None, "npm did not install xterm.js within 90 s"
+        finally:
+            shutil.rmtree(fresh, ignore_errors=True)
+    return cache, ""
+
+
+class Xterm:
+    """A node process with any number of xterm.js terminals."""
+
+    def __init__(self, folder: Path) -> None:
+        self._node = subprocess.Popen(
+            ["node", str(HERE / "xterm.js"), str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._last = 0
+
+    def _ask(self, **ask: Any) -> Any:
+        assert self._node.stdin is not None and self._node.stdout is not None
+        self._node.stdin.write(json.dumps(ask) + "\n")
+        self._node.stdin.flush()
+        return json.loads(self._node.stdout.readline())
+
+    def new(self, rows: int, cols: int) -> int:
+        self._last += 1
+        self._ask(id=self._last, op="new", rows=rows, cols=cols)
+        return self._last
+
+    def write(self, terminal: int, data: bytes) -> None:
+        self._ask(id=terminal, op="write", data=base64.b64encode(data).decode())
+
+    def resize(self, terminal: int, rows: int, cols: int) -> None:
+        self._ask(id=terminal, op="resize", rows=rows, cols=cols)
+
+    def dump(self, terminal: int) -> dict[str, Any]:
+        found: dict[str, Any] = self._ask(id=terminal, op="dump")
+        return found
+
+    def drop(self, terminal: int) -> None:
+        self._ask(id=terminal, op="drop")
+
+    def close(self) -> None:
+        assert self._node.stdin is not None and self._node.stdout is not None
+        self._node.stdin.close()
+        self._node.wait(10)
+        self._node.stdout.close()
+
+
+class Tmux:
+    """A tmux server of its own; each terminal is a pane whose program copies a named pipe to its terminal, byte by byte."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._pipes: dict[str, int] = {}
+        self._base = ["tmux", "-u", "-S", str(folder / "t"), "-f", "/dev/null"]
+        self._count = 0
+        self._run("new-session", "-d", "-s", "keep", "-x", "80", "-y", "24", "cat")
+        self._run("set-option", "-g", "status", "off")
+        self._run("set-option", "-g", "default-terminal", "xterm-256color")
+
+    def _run(self, *words: str) -> str:
+        environment = {**os.environ, "LC_ALL": "C.UTF-8", "TMUX": ""}
+        done = subprocess.run([*self._base, *words], capture_output=True, env=environment, timeout=20, check=True)
+        return done.stdout.decode("utf-8", "replace")
+
+    def new(self, rows: int, cols: int) -> str:
+        self._count += 1
+        name = f"s{self._count}"
+        pipe = self._folder / name
+        os.mkfifo(pipe)
+        copy = f"stty raw -echo; exec cat {pipe}"
+        self._run("new-session", "-d", "-s", name, "-x", str(cols), "-y", str(rows), "sh", "-c", copy)
+        self._pipes[name] = os.open(pipe, os.O_WRONLY)
+        return name
+
+    def write(self, terminal: str, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._pipes[terminal], left) :]
+
+    def dump(self, terminal: str) -> tuple[str, str]:
+        """Return the rows as tmux would draw them, and the cursor."""
+        rows = self._run("capture-pane", "-e", "-p", "-t", terminal)
+        return rows, self._run("display-message", "-p", "-t", terminal, "#{cursor_y},#{cursor_x},#{alternate_on}").strip()
+
+    def settled(self, one: str, other: str, seconds: float = 3.0) -> tuple[tuple[str, str], tuple[str, str]]:
+        """Return what both show as soon as it is the same, at the latest after ``seconds``: tmux tells nobody when it
+        has read everything, and asking it would change what it is asked about."""
+        deadline = time.monotonic() + seconds
+        while True:
+            left, right = self.dump(one), self.dump(other)
+            if left == right or time.monotonic() > deadline:
+                return left, right
+
+    def drop(self, terminal: str) -> None:
+        os.close(self._pipes.pop(terminal))
+        with contextlib.suppress(subprocess.CalledProcessError):    # its program ended with the pipe
+            self._run("kill-session", "-t", terminal)
+        (self._folder / terminal).unlink()
+
+    def close(self) -> None:
+        for terminal in list(self._pipes):
+            self.drop(terminal)
+        self._run("kill-server")
