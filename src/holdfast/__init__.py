@@ -53,8 +53,8 @@ _EVENTS = (
     "Text",
 )
 _ERRORS = (
-    "BadName", "CannotStart", "HoldError", "HostUnreachable", "InputUnknown", "LineTooLong", "NameTaken", "NoSuchSession",
-    "Refused", "SessionEnded", "Timeout",
+    "BadName", "CannotStart", "HoldError", "HostUnreachable", "InputUnknown", "LineTooLong", "NameTaken",
+    "NoSuchSession", "Refused", "SessionEnded", "Timeout",
 )  # fmt: skip
 _HOMES = {
     **dict.fromkeys(("Client", "Session", "connect"), "holdfast.client.sdk"),
@@ -64,8 +64,8 @@ _HOMES = {
 }
 __all__ = [
     "BadName", "CannotStart", "Client", "Cursor", "Ended", "Event", "Gap", "Happened", "HoldError", "HostUnreachable",
-    "InputUnknown", "Joined", "Left", "LineTooLong", "Missed", "NameTaken", "NoSuchSession", "Output", "Refused", "Resized",
-    "Screen", "Sent", "Session", "SessionEnded", "Text", "Timeout", "__version__", "connect",
+    "InputUnknown", "Joined", "Left", "LineTooLong", "Missed", "NameTaken", "NoSuchSession", "Output", "Refused",
+    "Resized", "Screen", "Sent", "Session", "SessionEnded", "Text", "Timeout", "__version__", "connect",
 ]  # fmt: skip
 
 

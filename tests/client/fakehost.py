@@ -32,18 +32,23 @@ class Session:
         self.argv, self.cwd, self.size, self.created_at = ask.argv, ask.cwd, ask.size, time.time()
         self.output, self.ending, self.records = bytearray(), None, 0
         self.typed: dict[tuple[str, int], wire.Typed] = {}
-        self.inputs: list[bytes] = []    # what reached the terminal, in order
+        self.inputs: list[bytes] = []  # what reached the terminal, in order
         self.attached: list[Attachment] = []
         self.waiting: list[Callable[[], None]] = []
         self.attaches, self.keep_until = 0, None
-        self.forgotten = 0    # bytes of output no longer kept
+        self.forgotten = 0  # bytes of output no longer kept
         self.master, slave = pty.openpty()
         self._set_size()
         self.process = subprocess.Popen(
-            ask.argv, stdin=slave, stdout=slave, stderr=slave, cwd=ask.cwd, start_new_session=True,
+            ask.argv,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=ask.cwd,
+            start_new_session=True,
             env={**ask.env, "HOLDFAST_SESSION": self.id, "TERM": "xterm-256color"},
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-        )  # fmt: skip
+        )
         os.close(slave)
         os.set_blocking(self.master, False)
         host.loop.add_reader(self.master, self.readable)
@@ -78,11 +83,26 @@ class Session:
 
     def info(self) -> wire.SessionInfo:
         return wire.SessionInfo(
-            id=self.id, name=self.name, host="h-test", state=self.ending.how if self.ending else "running", incarnation=1,
-            argv=self.argv, cwd=self.cwd, created_at=self.created_at, size=self.size, root_pid=self.process.pid, root_started=1,
-            holder_pid=os.getpid(), output_end=len(self.output), output_start=0, journal_position=self.records, idle_s=0.0,
-            attached=len(self.attached), ending=self.ending, keep_until=self.keep_until,
-        )  # fmt: skip
+            id=self.id,
+            name=self.name,
+            host="h-test",
+            state=self.ending.how if self.ending else "running",
+            incarnation=1,
+            argv=self.argv,
+            cwd=self.cwd,
+            created_at=self.created_at,
+            size=self.size,
+            root_pid=self.process.pid,
+            root_started=1,
+            holder_pid=os.getpid(),
+            output_end=len(self.output),
+            output_start=0,
+            journal_position=self.records,
+            idle_s=0.0,
+            attached=len(self.attached),
+            ending=self.ending,
+            keep_until=self.keep_until,
+        )
 
     def resize(self, size: wire.Size, offset: int | None = None) -> None:
         if size != self.size:
@@ -110,7 +130,13 @@ class Session:
 
 class Attachment:
     def __init__(self, session: Session, connection: "Connection", ask: wire.Attach) -> None:
-        self.session, self.number, self.view, self.credit, self.size = session, ask.attachment, ask.view, ask.credit, ask.size
+        self.session, self.number, self.view, self.credit, self.size = (
+            session,
+            ask.attachment,
+            ask.view,
+            ask.credit,
+            ask.size,
+        )
         self.send = connection.send
         self.observe = ask.observe
         self.position = len(session.output)
@@ -182,7 +208,19 @@ class Connection(asyncio.Protocol):
             case wire.List():
                 return wire.Listing(ask.ref, tuple(s.info() for s in host.sessions if ask.ended or not s.ending))
             case wire.HostStatus():
-                return wire.Status(ask.ref, os.getpid(), host.generation, 1.0, "fake 1", len(host.sessions), 1, (), host.runtime, "", ("note",))
+                return wire.Status(
+                    ask.ref,
+                    os.getpid(),
+                    host.generation,
+                    1.0,
+                    "fake 1",
+                    len(host.sessions),
+                    1,
+                    (),
+                    host.runtime,
+                    "",
+                    ("note",),
+                )
             case wire.HostStop():
                 host.loop.call_soon(host.close_all)
                 return wire.Done(ask.ref)
@@ -241,10 +279,14 @@ class Connection(asyncio.Protocol):
                 self.host.sessions.remove(session)
                 return wire.Done(ask.ref)
             case wire.Info():
-                return wire.Tuple(ask.ref, session.info(), {"processes": [{"pid": session.process.pid, "name": "sh", "state": "S"}]})
+                return wire.Tuple(
+                    ask.ref, session.info(), {"processes": [{"pid": session.process.pid, "name": "sh", "state": "S"}]}
+                )
             case wire.ReadOutput():
                 offset = max(ask.offset, session.forgotten)
-                return wire.OutputRange(ask.ref, offset, bytes(session.output[offset : offset + ask.size]), len(session.output))
+                return wire.OutputRange(
+                    ask.ref, offset, bytes(session.output[offset : offset + ask.size]), len(session.output)
+                )
             case wire.GetText():
                 return wire.Text(ask.ref, len(session.output), tuple(session.output.decode().splitlines()), (0, 0), "")
             case wire.GetScreen():
@@ -288,7 +330,7 @@ class FakeHost:
         self.sessions: list[Session] = []
         self.connections: list[Connection] = []
         self.heard: list[wire.Message] = []
-        self.deaf: set[type] = set()    # requests that are never answered
+        self.deaf: set[type] = set()  # requests that are never answered
         self.generation, self.outcome, self.mute_typed = 0, "applied", 0
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="fake host")
@@ -335,6 +377,7 @@ class FakeHost:
 
     def stop(self) -> None:
         """As kill -9 of a host: connections break without a word, sessions run on."""
+
         async def close() -> None:
             self.close_all()
             await asyncio.sleep(0)

@@ -40,11 +40,18 @@ INFO = wire.SessionInfo(
     "s", "n", "h", "running", 1, ("sh",), "/", 1.5, SIZE, 1, 2, 3, 1 << 40, 0, 7, 0.25, 1, ending=ENDING, keep_until=1e9
 )
 HEARD = [
-    wire.Welcome(1, "h", "name", 2, "soft", 1 << 20), wire.Failed(1, "c", "m", "d", {"a": [1, None, True]}), wire.Done(1, 2),
-    wire.Opened(1, INFO, True), wire.Attached(1, 2, INFO, 300, 4, False), wire.Keyframe(1, 70000, b"x" * 70000, SIZE, 1 << 33),
-    wire.Output(1, 1 << 32, b"y" * 300), wire.Gap(1, 2, 3, "evicted"), wire.Detached(1, "ended", "cur", ENDING),
-    wire.Typed(1, 2, "applied", 3, 4), wire.Event(1, "resize", 2, 3.5, "op", {"rows": -1, "n": -200, "big": -(1 << 40)}),
-]  # fmt: skip
+    wire.Welcome(1, "h", "name", 2, "soft", 1 << 20),
+    wire.Failed(1, "c", "m", "d", {"a": [1, None, True]}),
+    wire.Done(1, 2),
+    wire.Opened(1, INFO, True),
+    wire.Attached(1, 2, INFO, 300, 4, False),
+    wire.Keyframe(1, 70000, b"x" * 70000, SIZE, 1 << 33),
+    wire.Output(1, 1 << 32, b"y" * 300),
+    wire.Gap(1, 2, 3, "evicted"),
+    wire.Detached(1, "ended", "cur", ENDING),
+    wire.Typed(1, 2, "applied", 3, 4),
+    wire.Event(1, "resize", 2, 3.5, "op", {"rows": -1, "n": -200, "big": -(1 << 40)}),
+]
 
 
 @pytest.mark.parametrize("message", HEARD, ids=lambda message: type(message).__name__)
@@ -65,10 +72,15 @@ def test_frames_do_not_depend_on_where_they_are_cut(messages: list[wire.Message]
 
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 64) - 1) | st.floats(allow_nan=False) | st.text() | st.binary(),
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), (1 << 64) - 1)
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary(),
     lambda inner: st.lists(inner, max_size=20) | st.dictionaries(st.text(), inner, max_size=20),
     max_leaves=30,
-)  # fmt: skip
+)
 
 
 @given(VALUES)
@@ -101,5 +113,9 @@ def test_a_client_id_has_the_form_of_core_ids() -> None:
 def test_the_numbers_are_those_of_wire() -> None:
     from holdfast.wire import framing
 
-    assert (lean.PROTOCOL, lean.HEAD, lean.FRAME_BYTES_MAX) == (wire.PROTOCOL, framing.HEAD, framing.TO_CLIENT_BYTES_MAX)
+    assert (lean.PROTOCOL, lean.HEAD, lean.FRAME_BYTES_MAX) == (
+        wire.PROTOCOL,
+        framing.HEAD,
+        framing.TO_CLIENT_BYTES_MAX,
+    )
     assert client_inbox().partial == 0

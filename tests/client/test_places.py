@@ -11,7 +11,9 @@ from holdfast.client import dial, places, start
 
 @pytest.mark.parametrize("chosen", [None, "/somewhere"])
 @pytest.mark.parametrize("lingering", [True, False])
-def test_the_short_way_and_core_places_agree(monkeypatch: pytest.MonkeyPatch, chosen: str | None, lingering: bool) -> None:
+def test_the_short_way_and_core_places_agree(
+    monkeypatch: pytest.MonkeyPatch, chosen: str | None, lingering: bool
+) -> None:
     monkeypatch.delenv("HOLDFAST_RUNTIME_DIR", raising=False)
     if chosen:
         monkeypatch.setenv("HOLDFAST_RUNTIME_DIR", chosen)

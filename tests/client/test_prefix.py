@@ -1,5 +1,7 @@
 """The prefix key: as a byte, as keyboard protocols write it, however it is split, and never inside a paste."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,7 +26,15 @@ def meaning(*pieces: bytes, code: int | None = CODE) -> list[bytes | str]:
     return joined
 
 
-PRESSES = [b"\x1c", b"\x1b[92;5u", b"\x1b[92;5:1u", b"\x1b[92:124;5u", b"\x1b[92;133u", b"\x1b[92;69u", b"\x1b[27;5;92~"]
+PRESSES = [
+    b"\x1c",
+    b"\x1b[92;5u",
+    b"\x1b[92;5:1u",
+    b"\x1b[92:124;5u",
+    b"\x1b[92;133u",
+    b"\x1b[92;69u",
+    b"\x1b[27;5;92~",
+]
 
 
 @pytest.mark.parametrize("press", PRESSES)
@@ -81,17 +91,21 @@ def test_what_holds_no_prefix_passes_as_it_is(data: bytes, cut: int) -> None:
     assert b"".join(p for p in meaning(data[:cut], data[cut:]) if isinstance(p, bytes)) == data
 
 
-KEYS = st.sampled_from([b"a", b"\x1b[A", b"\x1bOP", b"\x1b[1;5R", b"\x1bx", b"\xc3\xa9", b"\x1b[97;3u", b"\x1b[<0;3;4M", b"\x1b[MABC"])
+KEYS = st.sampled_from(
+    [b"a", b"\x1b[A", b"\x1bOP", b"\x1b[1;5R", b"\x1bx", b"\xc3\xa9", b"\x1b[97;3u", b"\x1b[<0;3;4M", b"\x1b[MABC"]
+)
 
 
 @given(st.lists(KEYS), st.lists(st.integers(0, 60)))
 def test_every_other_key_passes_however_it_is_cut(keys: list[bytes], cuts: list[int]) -> None:
     typed = b"".join(keys)
     edges = sorted({0, len(typed), *(cut for cut in cuts if cut < len(typed))})
-    assert b"".join(p for p in meaning(*(typed[a:b] for a, b in zip(edges, edges[1:], strict=False))) if isinstance(p, bytes)) == typed
+    assert b"".join(p for p in meaning(*(typed[a:b] for a, b in pairwise(edges))) if isinstance(p, bytes)) == typed
 
 
-@pytest.mark.parametrize(("text", "code"), [("ctrl-\\", 28), ("C-a", 1), ("^]", 29), ("Ctrl+B", 2), ("none", None), ("^^", 30)])
+@pytest.mark.parametrize(
+    ("text", "code"), [("ctrl-\\", 28), ("C-a", 1), ("^]", 29), ("Ctrl+B", 2), ("none", None), ("^^", 30)]
+)
 def test_prefixes_are_chosen_by_name(text: str, code: int | None) -> None:
     assert prefix_code(text) == code
     assert code is None or prefix_code(prefix_name(code)) == code

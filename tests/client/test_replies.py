@@ -1,5 +1,7 @@
 """What the user's terminal answers is swallowed, once per query and in time; what the user types never is."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,17 +10,35 @@ from holdfast.client.replies import HOLD_S, HOLD_STRING_S, MEMORY_BYTES, MEMORY_
 
 # query in the output -> answer of a terminal. Answers as xterm 390, kitty 0.36 and ghostty 1.1 give them.
 PAIRS = [
-    (b"\x1b[c", b"\x1b[?62;22c"), (b"\x1b[0c", b"\x1b[?1;2c"), (b"\x1b[>c", b"\x1b[>41;390;0c"), (b"\x1b[>0c", b"\x1b[>1;4000;36c"),
-    (b"\x1b[=c", b"\x1bP!|00000000\x1b\\"), (b"\x1b[5n", b"\x1b[0n"), (b"\x1b[6n", b"\x1b[24;80R"), (b"\x1b[?6n", b"\x1b[?24;80;1R"),
-    (b"\x1b[?996n", b"\x1b[?997;1n"), (b"\x1b[?2026$p", b"\x1b[?2026;2$y"), (b"\x1b[4$p", b"\x1b[4;2$y"),
-    (b"\x1b[>q", b"\x1bP>|ghostty 1.1.3\x1b\\"), (b"\x1b[>0q", b"\x1bP>|XTerm(390)\x1b\\"), (b"\x1b[?u", b"\x1b[?0u"),
-    (b"\x1b[?4m", b"\x1b[>4;2m"), (b"\x1b[14t", b"\x1b[4;600;800t"), (b"\x1b[18t", b"\x1b[8;24;80t"), (b"\x1b[21t", b"\x1b]ltitle\x1b\\"),
-    (b"\x1b]10;?\x07", b"\x1b]10;rgb:ffff/ffff/ffff\x07"), (b"\x1b]11;?\x1b\\", b"\x1b]11;rgb:0000/0000/0000\x1b\\"),
-    (b"\x1b]4;1;?\x1b\\", b"\x1b]4;1;rgb:cccc/0000/0000\x1b\\"), (b"\x1b]52;c;?\x07", b"\x1b]52;c;aGVsbG8=\x07"),
-    (b"\x1bP$qm\x1b\\", b"\x1bP1$r0m\x1b\\"), (b"\x1bP+q544e\x1b\\", b"\x1bP1+r544e=787465726d\x1b\\"),
-    (b"\x1b[x", b"\x1b[2;1;1;128;128;1;0x"), (b"\x1b_Gi=31,a=q;AAAA\x1b\\", b"\x1b_Gi=31;OK\x1b\\"),
-    (b"\x1b[1$w", b"\x1bP1$u1;1;1;0;@;@;A;0\x1b\\"), (b"\x1b[1;1;1;1;2;2*y", b"\x1bP1!~FE00\x1b\\"),
-]  # fmt: skip
+    (b"\x1b[c", b"\x1b[?62;22c"),
+    (b"\x1b[0c", b"\x1b[?1;2c"),
+    (b"\x1b[>c", b"\x1b[>41;390;0c"),
+    (b"\x1b[>0c", b"\x1b[>1;4000;36c"),
+    (b"\x1b[=c", b"\x1bP!|00000000\x1b\\"),
+    (b"\x1b[5n", b"\x1b[0n"),
+    (b"\x1b[6n", b"\x1b[24;80R"),
+    (b"\x1b[?6n", b"\x1b[?24;80;1R"),
+    (b"\x1b[?996n", b"\x1b[?997;1n"),
+    (b"\x1b[?2026$p", b"\x1b[?2026;2$y"),
+    (b"\x1b[4$p", b"\x1b[4;2$y"),
+    (b"\x1b[>q", b"\x1bP>|ghostty 1.1.3\x1b\\"),
+    (b"\x1b[>0q", b"\x1bP>|XTerm(390)\x1b\\"),
+    (b"\x1b[?u", b"\x1b[?0u"),
+    (b"\x1b[?4m", b"\x1b[>4;2m"),
+    (b"\x1b[14t", b"\x1b[4;600;800t"),
+    (b"\x1b[18t", b"\x1b[8;24;80t"),
+    (b"\x1b[21t", b"\x1b]ltitle\x1b\\"),
+    (b"\x1b]10;?\x07", b"\x1b]10;rgb:ffff/ffff/ffff\x07"),
+    (b"\x1b]11;?\x1b\\", b"\x1b]11;rgb:0000/0000/0000\x1b\\"),
+    (b"\x1b]4;1;?\x1b\\", b"\x1b]4;1;rgb:cccc/0000/0000\x1b\\"),
+    (b"\x1b]52;c;?\x07", b"\x1b]52;c;aGVsbG8=\x07"),
+    (b"\x1bP$qm\x1b\\", b"\x1bP1$r0m\x1b\\"),
+    (b"\x1bP+q544e\x1b\\", b"\x1bP1+r544e=787465726d\x1b\\"),
+    (b"\x1b[x", b"\x1b[2;1;1;128;128;1;0x"),
+    (b"\x1b_Gi=31,a=q;AAAA\x1b\\", b"\x1b_Gi=31;OK\x1b\\"),
+    (b"\x1b[1$w", b"\x1bP1$u1;1;1;0;@;@;A;0\x1b\\"),
+    (b"\x1b[1;1;1;1;2;2*y", b"\x1bP1!~FE00\x1b\\"),
+]
 EACH = pytest.mark.parametrize(("query", "answer"), PAIRS, ids=lambda data: repr(data))
 
 
@@ -51,7 +71,7 @@ def test_neither_query_nor_answer_depends_on_where_it_is_cut(query: bytes, answe
     for cut in range(len(query) + 1):
         replies = Replies()
         replies.wrote(b"x" * 5000 + query[:cut], 0.0)
-        replies.typed(b"\x1b[5n", 0.0)    # looks like an answer: makes the filter look at half a query
+        replies.typed(b"\x1b[5n", 0.0)  # looks like an answer: makes the filter look at half a query
         replies.wrote(query[cut:] + b"y", 0.0)
         assert replies.typed(answer, 0.1) == b""
     for cut in range(len(answer) + 1):
@@ -98,7 +118,22 @@ def test_memory_is_bounded_however_much_is_written() -> None:
 
 
 KEYS = st.sampled_from(
-    [b"a", b"\x1b", b"\x1b[A", b"\x1bOP", b"\x1b[1;5C", b"\x1b[1;5R", b"\x1b[97;5u", b"\x1b[<0;1;2M", b"\x1b[I", b"\x1b[200~", b"\x1b]", b"\xff", b"\x1b[3~", b"\x1b[15~"]
+    [
+        b"a",
+        b"\x1b",
+        b"\x1b[A",
+        b"\x1bOP",
+        b"\x1b[1;5C",
+        b"\x1b[1;5R",
+        b"\x1b[97;5u",
+        b"\x1b[<0;1;2M",
+        b"\x1b[I",
+        b"\x1b[200~",
+        b"\x1b]",
+        b"\xff",
+        b"\x1b[3~",
+        b"\x1b[15~",
+    ]
 )
 
 
@@ -107,15 +142,21 @@ def test_typing_is_never_changed_when_nothing_was_asked(keys: list[bytes], cuts:
     typed, replies = b"".join(keys), Replies()
     replies.wrote(b"\x1b[1;31mno query\x1b[?2004h\x1b]0;title\x07", 0.0)
     edges = sorted({0, len(typed), *(cut for cut in cuts if cut < len(typed))})
-    assert b"".join(replies.typed(typed[a:b], 0.1) for a, b in zip(edges, edges[1:], strict=False)) == typed
+    assert b"".join(replies.typed(typed[a:b], 0.1) for a, b in pairwise(edges)) == typed
 
 
-@given(st.lists(st.sampled_from(PAIRS), max_size=6), st.lists(st.sampled_from([b"a", b"\x1b[A", b"\r", b"\x1bOP"]), max_size=6), st.randoms())
-def test_answers_among_keys_are_taken_out_and_the_keys_kept(pairs: list[tuple[bytes, bytes]], keys: list[bytes], random: object) -> None:
+@given(
+    st.lists(st.sampled_from(PAIRS), max_size=6),
+    st.lists(st.sampled_from([b"a", b"\x1b[A", b"\r", b"\x1bOP"]), max_size=6),
+    st.randoms(),
+)
+def test_answers_among_keys_are_taken_out_and_the_keys_kept(
+    pairs: list[tuple[bytes, bytes]], keys: list[bytes], random: object
+) -> None:
     replies = Replies()
     for query, _ in pairs:
         replies.wrote(query, 0.0)
     stream = [answer for _, answer in pairs] + keys
-    random.shuffle(stream)    # type: ignore[attr-defined]
+    random.shuffle(stream)  # type: ignore[attr-defined]
     expected = b"".join(part for part in stream if part in keys)
     assert replies.typed(b"".join(stream), 0.1) == expected

@@ -237,7 +237,11 @@ def test_state_can_be_looked_at_without_attaching(host: FakeHost) -> None:
 
 
 def test_no_output_in_any_repr(host: FakeHost) -> None:
-    values = [hf.Output(0, b"secret"), hf.Text(0, ("secret",), (0, 0), ""), hf.Happened("input", 1, 0.0, "", {"data": b"secret"})]
+    values = [
+        hf.Output(0, b"secret"),
+        hf.Text(0, ("secret",), (0, 0), ""),
+        hf.Happened("input", 1, 0.0, "", {"data": b"secret"}),
+    ]
     assert "secret" not in repr(values)
 
 

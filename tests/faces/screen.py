@@ -1,4 +1,4 @@
-"""A program in a real terminal of its own, for tests: what it writes, what it is typed, how it leaves the line settings."""
+"""A program in a real terminal of its own, for tests: what it writes, what it is typed, how it leaves the settings."""
 
 import fcntl
 import os

@@ -1,4 +1,4 @@
-"""`hold attach` and `hold new` in real terminals: what goes through, how it ends, and that the terminal is given back."""
+"""`hold attach` and `hold new` in real terminals: what goes through, how it ends, and giving the terminal back."""
 
 import signal
 import subprocess
@@ -13,7 +13,7 @@ from tests.client.fakehost import FakeHost
 from tests.faces.screen import Screen
 
 HOLD = (sys.executable, "-m", "holdfast.faces.cli.main")
-BACK = (RESTORE % b"").split(b"\x1b[=0u")[1]    # the part of RESTORE that is there on either screen
+BACK = (RESTORE % b"").split(b"\x1b[=0u")[1]  # the part of RESTORE that is there on either screen
 
 
 @pytest.fixture
@@ -23,7 +23,9 @@ def host() -> Iterator[FakeHost]:
 
 
 def start(host: FakeHost, *argv: str, name: str = "build") -> None:
-    done = subprocess.run([*HOLD, "new", name, "-d", "--", *argv], env=host.env, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        [*HOLD, "new", name, "-d", "--", *argv], env=host.env, capture_output=True, text=True, timeout=20
+    )
     assert (done.returncode, done.stdout) == (0, name + "\n"), done.stderr
 
 
@@ -95,7 +97,7 @@ def test_a_closed_window_ends_the_attach_and_not_the_session(host: FakeHost) -> 
 def test_the_terminal_is_given_back_when_the_client_crashes(host: FakeHost) -> None:
     start(host, "sh", "-c", "stty raw -echo; echo ready; exec cat -v")
     crash = "import sys; from holdfast.client import terminal as t; t.Viewer._typed_in = lambda *a: 1 / 0; " \
-            "from holdfast.faces.cli.main import main; sys.argv[0] = 'hold'; main()"    # fmt: skip
+            "from holdfast.faces.cli.main import main; sys.argv[0] = 'hold'; main()"  # fmt: skip
     with Screen([sys.executable, "-c", crash, "attach", "build"], host.env) as screen:
         screen.expect(rb"ready")
         screen.type(b"x")
@@ -123,7 +125,7 @@ def test_answers_of_the_users_terminal_are_swallowed_and_keys_are_not(host: Fake
     with attached(host) as screen:
         screen.expect(rb"\x1b\]11;\?\x07")
         screen.type(b"\x1b[24;80R\x1b[?62;22c\x1b]11;rgb:0000/0000/0000\x1b\\")
-        screen.type(b"\x1b[1;5Rk")    # Ctrl-F3, which looks like a second cursor report
+        screen.type(b"\x1b[1;5Rk")  # Ctrl-F3, which looks like a second cursor report
         screen.expect(rb"\^\[\[1;5Rk")
     assert host.sessions[0].inputs == [b"\x1b[1;5Rk"]
 
@@ -235,7 +237,9 @@ def test_a_session_is_never_attached_to_itself(host: FakeHost) -> None:
 
 
 def test_without_a_terminal_it_says_what_to_use_instead(host: FakeHost) -> None:
-    done = subprocess.run([*HOLD, "attach", "build"], env=host.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(
+        [*HOLD, "attach", "build"], env=host.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=20
+    )
     assert done.returncode == 122 and done.stdout == "" and "hold view" in done.stderr
 
 

@@ -12,7 +12,7 @@ from holdfast.core import errors
 from holdfast.wire import messages as wire
 from tests.host.talk import Machine, Talk, machine, started, talk
 
-ROUND = b"".join(b"%d\r\n" % n for n in range(1, 40_001))    # one round of the flood, as the terminal gives it out
+ROUND = b"".join(b"%d\r\n" % n for n in range(1, 40_001))  # one round of the flood, as the terminal gives it out
 
 
 def expected(rounds: int) -> "hashlib._Hash":
@@ -50,7 +50,7 @@ async def follow(one: Machine, name: str, offset: int, digest: "hashlib._Hash", 
 def test_twenty_host_kills_during_a_flood_lose_no_byte(soak: bool) -> None:
     """R17: pids constant, output contiguous by hash, the flood never pauses."""
     kills = 100 if soak else 20
-    rounds = kills * 15    # about 10 MB a second, for longer than the kills take
+    rounds = kills * 15  # about 10 MB a second, for longer than the kills take
     script = f"read go; i=0; while [ $i -lt {rounds} ]; do seq 1 40000; i=$((i+1)); sleep 0.01; done"
 
     async def story(one: Machine) -> None:
@@ -58,7 +58,7 @@ def test_twenty_host_kills_during_a_flood_lose_no_byte(soak: bool) -> None:
             session = await line.open("sh", "-c", script, name="flood")
             await line.type("flood", b"\n")
         digest, dice = hashlib.sha256(), random.Random(7)
-        offset, ended = len(b"\r\n"), False    # after the echo of the newline
+        offset, ended = len(b"\r\n"), False  # after the echo of the newline
         for _ in range(kills):
             offset, ended = await follow(one, "flood", offset, digest, offset + dice.randrange(100_000, 2_000_000))
             assert not ended, "the flood was over before the kills were"

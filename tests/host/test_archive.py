@@ -233,6 +233,25 @@ def test_an_idle_tail_is_archived_after_a_while_and_the_mark_only_rises(tmp_path
     assert len(files(tmp_path / "a")) == 1
 
 
+def test_output_that_comes_just_as_the_thread_looks_away_is_not_forgotten(tmp_path: Path, soak: bool) -> None:
+    """A request is turned away while its session is watched; what came with it must be seen all the same."""
+    archiver = Archiver(idle_s=0.0)
+    ring, output = session(tmp_path)
+
+    async def run() -> None:
+        for _ in range(60 if soak else 6):
+            ring.put(b"x")
+            archiver.request(output)
+            await until(lambda: output.archive.end > 0)
+            await asyncio.sleep(0)
+            ring.put(b"y")
+            archiver.request(output)
+            await until(lambda: output.archive.end == ring.head)
+
+    asyncio.run(run())
+    archiver.close()
+
+
 def test_a_flood_is_left_alone_until_the_ring_cannot_be_left_with_it(tmp_path: Path, archiver: Archiver) -> None:
     ring, output = session(tmp_path)
     backlogs: list[int] = []

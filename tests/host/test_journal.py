@@ -255,7 +255,7 @@ def test_the_index_of_inputs_is_rebuilt_also_from_behind_a_rotation(tmp_path: Pa
 
 def test_a_full_disk_is_an_error_and_nothing_of_the_failed_record_stays(short_dir: Path, syncer: Syncer) -> None:
     with small_disk(short_dir / "disk", 256 * 1024) as disk:
-        journal = opened(disk.path / "j", syncer)
+        journal = opened(disk.path / "j", syncer, held_bytes=0)
         note(journal, 1)
         disk.fill(leave=4096)
         with pytest.raises(StorageFailed) as refused:
@@ -270,6 +270,45 @@ def test_a_full_disk_is_an_error_and_nothing_of_the_failed_record_stays(short_di
         again = opened(disk.path / "j", syncer)
         assert again.tail is None and numbers(again) == [1, 3]
         again.close()
+        assert syncer.settle()
+
+
+def test_what_a_full_disk_refuses_is_held_in_memory_and_written_when_there_is_room(
+    short_dir: Path, syncer: Syncer
+) -> None:
+    """I2: a full disk keeps nobody from typing; the chain on disk has no hole afterwards."""
+    with small_disk(short_dir / "disk", 256 * 1024) as disk:
+        journal = opened(disk.path / "j", syncer, held_bytes=10_000)
+        note(journal, 1)
+        disk.fill()
+        for number in range(2, 10):
+            assert note(journal, number, size=1000).position == number
+        assert journal.held
+        assert numbers(journal) == list(range(1, 10))
+        with pytest.raises(StorageFailed):
+            note(journal, 10, size=20_000)
+        disk.free()
+        note(journal, 10)
+        assert journal.held == 0 and journal.verify().whole
+        journal.close()
+        assert syncer.settle()
+        again = opened(disk.path / "j", syncer)
+        assert numbers(again) == list(range(1, 11)) and again.verify().whole
+        again.close()
+        assert syncer.settle()
+
+
+def test_a_journal_begun_on_a_full_disk_is_whole_once_there_is_room(short_dir: Path, syncer: Syncer) -> None:
+    with small_disk(short_dir / "disk", 256 * 1024) as disk:
+        (disk.path / "j").mkdir(mode=0o700)
+        disk.fill()
+        journal = opened(disk.path / "j", syncer)
+        note(journal, 1)
+        note(journal, 2)
+        disk.free()
+        note(journal, 3)
+        assert numbers(journal) == [1, 2, 3] and journal.verify().whole
+        journal.close()
         assert syncer.settle()
 
 
@@ -293,7 +332,7 @@ def test_a_journal_opens_on_a_full_disk_and_says_what_it_found_when_it_can(short
 
 def test_a_write_cut_short_by_a_limit_leaves_no_trace(tmp_path: Path, syncer: Syncer) -> None:
     """The same as a full disk, for those who may not mount one: the kernel takes a part of the record, then refuses."""
-    journal = opened(tmp_path / "j", syncer)
+    journal = opened(tmp_path / "j", syncer, held_bytes=0)
     note(journal, 1)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     assert signal.getsignal(signal.SIGXFSZ) is signal.SIG_IGN

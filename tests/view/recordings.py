@@ -21,7 +21,9 @@ WAIT_S = 4.0
 REPLIES = {b"\x1b[6n": b"\x1b[1;1R", b"\x1b[c": b"\x1b[?62;22c", b"\x1b[>c": b"\x1b[>1;0;0c", b"\x1b[5n": b"\x1b[0n"}
 
 
-def record(argv: list[str], keys: list[bytes], *, rows: int = ROWS, cols: int = COLS, folder: Path | None = None) -> bytes:
+def record(
+    argv: list[str], keys: list[bytes], *, rows: int = ROWS, cols: int = COLS, folder: Path | None = None
+) -> bytes:
     """Run ``argv`` in a PTY, type each of ``keys`` once it has been quiet, end it, and return its output.
 
     A program that asks its terminal something is answered, so that it goes on. At most WAIT_S pass for each key.
@@ -32,7 +34,12 @@ def record(argv: list[str], keys: list[bytes], *, rows: int = ROWS, cols: int = 
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
             if folder is not None:
                 os.chdir(folder)
-            environment = {"PATH": os.environ["PATH"], "TERM": "xterm-256color", "LANG": "C.UTF-8", "HOME": str(folder or "/")}
+            environment = {
+                "PATH": os.environ["PATH"],
+                "TERM": "xterm-256color",
+                "LANG": "C.UTF-8",
+                "HOME": str(folder or "/"),
+            }
             os.execvpe(argv[0], argv, environment)
         os._exit(127)
     output = bytearray()
@@ -52,7 +59,7 @@ def record(argv: list[str], keys: list[bytes], *, rows: int = ROWS, cols: int = 
 
 def _drain(master: int, output: bytearray) -> None:
     deadline = time.monotonic() + WAIT_S
-    waiting = True    # for the first byte as long as it takes, then for quiet
+    waiting = True  # for the first byte as long as it takes, then for quiet
     while time.monotonic() < deadline:
         if not select.select([master], [], [], QUIET_S * (8 if waiting else 1))[0]:
             return
@@ -74,7 +81,12 @@ def programs() -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="hf-rec-") as name:
         folder = Path(name)
         source = folder / "sample.py"
-        source.write_text("".join(f"def f{i}(x):\n    # wide 中文 and é\n    return 'text {i}' * x  {'#' * (i % 90)}\n" for i in range(120)))
+        source.write_text(
+            "".join(
+                f"def f{i}(x):\n    # wide 中文 and é\n    return 'text {i}' * x  {'#' * (i % 90)}\n"
+                for i in range(120)
+            )
+        )
         wanted: dict[str, tuple[list[str], list[bytes]]] = {
             "vim": (["vim", "-u", "NONE", "-N", "--cmd", "syntax on | set number ruler hlsearch mouse=a", str(source)],
                     [b"\x06", b"G", b"/text\r", "ohello 中文\x1b".encode(), b":split\r", b"\x17w\x04", b":vsplit\r", b"gg", b":set wrap!\r"]),
@@ -88,7 +100,9 @@ def programs() -> dict[str, bytes]:
             "progress": ([sys.executable, "-c", _PROGRESS], []),
         }  # fmt: skip
         return {
-            name: record(argv, keys, folder=folder) for name, (argv, keys) in wanted.items() if shutil.which(argv[0]) is not None
+            name: record(argv, keys, folder=folder)
+            for name, (argv, keys) in wanted.items()
+            if shutil.which(argv[0]) is not None
         }
 
 
@@ -127,3 +141,8 @@ def synthetic(seed: int = 1) -> dict[str, bytes]:
     ]  # fmt: skip
     mixed = b"".join(pick.choice(moves)() for _ in range(1200))
     return {"wide": wide, "colour": colour, "mixed": mixed}
+
+
+def installed(program: str) -> bool:
+    """Tell whether ``program`` can be run here."""
+    return shutil.which(program) is not None

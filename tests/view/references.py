@@ -4,6 +4,7 @@ import base64
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -28,13 +29,56 @@ def xterm_folder() -> tuple[Path | None, str]:
             done = subprocess.run(command, cwd=fresh, capture_output=True, text=True, timeout=90, check=False)
             if done.returncode != 0:
                 return None, f"npm could not install xterm.js: {done.stderr.strip()[:200]}"
-            with contextlib.suppress(OSError):    # another test process was faster
+            with contextlib.suppress(OSError):  # another test process was faster
                 fresh.rename(cache)
         except subprocess.TimeoutExpired:
             return None, "npm did not install xterm.js within 90 s"
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return cache, ""
+
+
+def looks(drawn: str, columns: int) -> str:
+    """Return rows, as tmux draws them, letter by letter with its style; spaces without what cannot be seen on them.
+
+    How tmux orders and repeats style sequences depends on how it got there, so they are followed here, across rows.
+    Coloured blanks at the end of a row it draws only if something else was there before: they are left out.
+    """
+    style: dict[str, str] = {}
+    rows: list[str] = []
+    for line in drawn.split("\n"):
+        found: list[str] = []
+        for sgr, numbers, letter in re.findall(r"(\x1b\[([0-9;:]*)m)|\x1b[()][0AB]|([^\x1b\x0e\x0f])", line):
+            if sgr:
+                _follow(style, numbers.split(";"))
+            elif letter:
+                shown = sorted(v for k, v in style.items() if letter != " " or k in {"bg", "7", "4", "9", "53"})
+                found.append(f"{letter}{{{' '.join(shown)}}}" if shown else letter)
+        kept = found[:columns]
+        while kept and re.fullmatch(r" (\{(4[0-8;:]*|10)[0-9;:]*\})?", kept[-1]):
+            kept.pop()
+        rows.append("".join(kept))
+    return "\n".join(rows)
+
+
+def _follow(style: dict[str, str], numbers: list[str]) -> None:
+    while numbers:
+        number = numbers.pop(0) or "0"
+        base = number.partition(":")[0]
+        if base == "0":
+            style.clear()
+        elif base in {"38", "48", "58"}:
+            more = [] if ":" in number else numbers[: 2 if numbers[0] == "5" else 4]
+            del numbers[: len(more)]
+            style[{"38": "fg", "48": "bg", "58": "ul"}[base]] = ";".join([number, *more])
+        elif base in {"39", "49", "59"}:
+            style.pop({"39": "fg", "49": "bg", "59": "ul"}[base], None)
+        elif 30 <= int(base) <= 37 or 90 <= int(base) <= 97:
+            style["fg"] = number
+        elif 40 <= int(base) <= 47 or 100 <= int(base) <= 107:
+            style["bg"] = number
+        else:
+            style[base] = number
 
 
 class Xterm:
@@ -109,23 +153,27 @@ class Tmux:
         while left:
             left = left[os.write(self._pipes[terminal], left) :]
 
-    def dump(self, terminal: str) -> tuple[str, str]:
+    def dump(self, terminal: str, within: int | str | None = None) -> tuple[str, str]:
         """Return the rows as tmux would draw them, and the cursor."""
-        rows = self._run("capture-pane", "-e", "-p", "-t", terminal)
-        return rows, self._run("display-message", "-p", "-t", terminal, "#{cursor_y},#{cursor_x},#{alternate_on}").strip()
+        rows = looks(self._run("capture-pane", "-e", "-N", "-p", "-t", terminal), int(within or 1000))
+        return rows, self._run(
+            "display-message", "-p", "-t", terminal, "#{cursor_y},#{cursor_x},#{alternate_on}"
+        ).strip()
 
-    def settled(self, one: str, other: str, seconds: float = 3.0) -> tuple[tuple[str, str], tuple[str, str]]:
+    def settled(
+        self, one: str, other: str, *, within: int | str | None = None, seconds: float = 5.0
+    ) -> tuple[tuple[str, str], tuple[str, str]]:
         """Return what both show as soon as it is the same, at the latest after ``seconds``: tmux tells nobody when it
-        has read everything, and asking it would change what it is asked about."""
+        has read everything, and asking it would change what it is asked about. ``within``: only so many columns."""
         deadline = time.monotonic() + seconds
         while True:
-            left, right = self.dump(one), self.dump(other)
+            left, right = self.dump(one, within), self.dump(other, within)
             if left == right or time.monotonic() > deadline:
                 return left, right
 
     def drop(self, terminal: str) -> None:
         os.close(self._pipes.pop(terminal))
-        with contextlib.suppress(subprocess.CalledProcessError):    # its program ended with the pipe
+        with contextlib.suppress(subprocess.CalledProcessError):  # its program ended with the pipe
             self._run("kill-session", "-t", terminal)
         (self._folder / terminal).unlink()
 

@@ -1,8 +1,8 @@
 """One lasting conversation with a host, for asyncio: many requests and attachments over whatever connection there is.
 
-A connection that breaks is replaced: attachments resume at the byte they are at, requests that may be repeated are asked
-again, input under its old number (I5), the rest fails with the word that its outcome is unknown. Not here: what the
-messages mean to a user (sdk), how a host is started (start).
+A connection that breaks is replaced: attachments resume at the byte they are at, requests that may be repeated are
+asked again, input under its old number (I5), the rest fails with the word that its outcome is unknown. Not here: what
+the messages mean to a user (sdk), how a host is started (start).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from holdfast.wire.framing import client_inbox, framed
 A = TypeVar("A", bound=wire.Message)
 CREDIT: Final = 1 << 20  # bytes of output a feed may hold
 EVENTS_MAX: Final = 4096  # events a feed may hold; the oldest are dropped and counted
-START_S: Final = 1.0  # seconds without a host before it is started
+START_S: Final = 0.5  # seconds without a host before it is started
 GREET_S: Final = 10.0  # seconds for the greeting
 RECEIVE: Final = 1 << 18
 
@@ -91,7 +91,7 @@ class Feed:
 
 
 class Channel:
-    """``path`` is the host's socket. ``patience`` bounds a silence in seconds: then what waits fails, HostUnreachable."""
+    """``path`` is the host's socket. ``patience``: seconds of silence after which what waits fails, HostUnreachable."""
 
     def __init__(self, path: str, *, start: bool, patience: float, face: str, inside: str) -> None:
         self.path, self.start, self.patience, self.face, self.inside = path, start, patience, face, inside
@@ -113,7 +113,9 @@ class Channel:
         if self._task is not None:
             await self.close()
         link = await self._link(first=True)
-        self._task = asyncio.get_running_loop().create_task(self._run(*link), name=f"holdfast channel {self.path}")
+        self._task = asyncio.get_running_loop().create_task(
+            self._run(link[0], link[2]), name=f"holdfast channel {self.path}"
+        )
 
     async def close(self) -> None:
         """Hang up. Sessions run on; what waits fails."""
@@ -164,8 +166,16 @@ class Channel:
             raise BadMessage(f"the host answered {type(request).__name__} with {type(got).__name__}")
         return got
 
-    async def attach(self, session: str, view: str, *, offset: int | None = None, cursor: str = "", observe: bool = True,
-                     size: wire.Size | None = None) -> Feed:  # fmt: skip
+    async def attach(
+        self,
+        session: str,
+        view: str,
+        *,
+        offset: int | None = None,
+        cursor: str = "",
+        observe: bool = True,
+        size: wire.Size | None = None,
+    ) -> Feed:
         """Attach and return the feed once the host let us in."""
         await self.open()
         feed = Feed(next(self._numbers), session, view, offset, cursor, observe, size)
@@ -294,7 +304,7 @@ class Channel:
             self._heard(message)
         return reader, writer, inbox
 
-    async def _run(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, inbox: Any) -> None:
+    async def _run(self, reader: asyncio.StreamReader, inbox: Any) -> None:
         """Hear one connection after the other, until the host is silent for too long."""
         try:
             while True:
@@ -306,7 +316,7 @@ class Channel:
                     pass  # either way this connection is of no further use
                 await self._hang_up()
                 self._fail_unrepeatable()
-                reader, writer, inbox = await self._link(first=False)
+                reader, _, inbox = await self._link(first=False)
                 self._resume()
         except HoldError as error:
             await self._hang_up()

@@ -100,7 +100,7 @@ class Connection:
                 data = self._socket.recv(RECEIVE)
             except TimeoutError:
                 raise Timeout(
-                    f"the host did not answer within {timeout:g} s; nothing was undone",
+                    f"the host did not answer within {timeout:.3g} s; nothing was undone",
                     do="`hold host status` tells how it is",
                 ) from None
             except OSError as error:
@@ -161,7 +161,7 @@ class Connection:
             return self.ask(wire.WaitEnd(self.ref(), session), wire.Ended, timeout=timeout).ending
         except Timeout:
             raise Timeout(
-                f"session {session!r} has not ended within {timeout:g} s; it runs on",
+                f"session {session!r} has not ended within {timeout:.3g} s; it runs on",
                 do="wait again, or `hold attach` to it",
             ) from None
 

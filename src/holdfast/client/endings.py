@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 
 DETACHED, NO_SUCH, REFUSED, UNREACHABLE, TIMED_OUT, UNKNOWN_STATUS = 120, 121, 122, 123, 124, 125
 CONTRACT = (
-    "exit: the session's own status if it ended here (128+n: by signal n); 120 detached, 121 no such session, 122 refused,\n"
-    "123 unreachable (it may be running), 124 timeout of wait, 125 it ended and its status is not known, 2 wrong usage"
+    "exit: the session's own status if it ended here (128+n: by signal n); 120 detached, 121 no such session,\n"
+    "122 refused, 123 unreachable (it may be running), 124 timeout of wait, 125 ended with a status\n"
+    "nobody knows, 2 wrong usage"
 )
 _BY_CODE = {
     "no-such-session": NO_SUCH,
@@ -42,7 +43,7 @@ def span(seconds: float) -> str:
     if seconds < 1:
         return f"{max(0, round(seconds * 1000))}ms"
     left = round(seconds)
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         count, left = divmod(left, size)
         if count or parts:
@@ -74,5 +75,7 @@ def told(name: str, ending: Mapping[str, Any], created_at: float = 0.0) -> str:
         )
     if how == "exited":
         return f"{name} exited, its status is not known{after}{rest}"
+    if why.startswith(f"{how} "):  # the host's words already say it
+        return f"{name} was {why}{after}{rest}"
     verb = {"killed": "was killed", "reaped": "was reaped", "lost": "is lost"}.get(how, how)
     return f"{name} {verb}{after}{because}{rest}"

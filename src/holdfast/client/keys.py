@@ -1,4 +1,4 @@
-"""Turn names of keys (``Ctrl+C``, ``Up``, ``Alt+x``, ``F5``) into what a terminal of type xterm-256color would send. Pure.
+"""Turn names of keys (``Ctrl+C``, ``Up``, ``Alt+x``, ``F5``) into what a terminal of type xterm-256color sends. Pure.
 
 Source: xterm ctlseqs, "PC-Style Function Keys" and "VT220-Style Function Keys", in normal cursor-key mode.
 """
@@ -6,7 +6,8 @@ Source: xterm ctlseqs, "PC-Style Function Keys" and "VT220-Style Function Keys",
 from typing import Final
 
 PLAIN: Final = {
-    "enter": "\r", "return": "\r", "tab": "\t", "space": " ", "esc": "\x1b", "escape": "\x1b", "backspace": "\x7f", "bspace": "\x7f",
+    "enter": "\r", "return": "\r", "tab": "\t", "space": " ", "esc": "\x1b", "escape": "\x1b", "backspace": "\x7f",
+    "bspace": "\x7f",
 }  # fmt: skip
 LETTERED: Final = {
     "up": "A",
@@ -21,8 +22,8 @@ LETTERED: Final = {
     "f4": "S",
 }
 NUMBERED: Final = {
-    "insert": 2, "ins": 2, "delete": 3, "del": 3, "pageup": 5, "pgup": 5, "pagedown": 6, "pgdn": 6, "f5": 15, "f6": 17, "f7": 18,
-    "f8": 19, "f9": 20, "f10": 21, "f11": 23, "f12": 24,
+    "insert": 2, "ins": 2, "delete": 3, "del": 3, "pageup": 5, "pgup": 5, "pagedown": 6, "pgdn": 6, "f5": 15, "f6": 17,
+    "f7": 18, "f8": 19, "f9": 20, "f10": 21, "f11": 23, "f12": 24,
 }  # fmt: skip
 MODIFIERS: Final = {"shift": 1, "alt": 2, "meta": 2, "ctrl": 4, "control": 4, "c": 4, "s": 1, "m": 2}
 _SHIFT, _ALT, _CTRL = 1, 2, 4

@@ -17,7 +17,7 @@ FRAME_BYTES_MAX = 4 << 20  # wire.framing.TO_CLIENT_BYTES_MAX
 DEPTH_MAX = 32  # of nested values; our deepest message has 6
 
 
-class Garbled(Exception):
+class Garbled(Exception):  # noqa: N818 - named for what is the case, like the errors of core
     """The peer sent bytes that are no message of this protocol. Faces say it as errors.BadMessage."""
 
 
@@ -25,7 +25,7 @@ class Garbled(Exception):
 
 
 def _head(out: bytearray, size: int, short: tuple[int, int], wide: tuple[int, int, int]) -> None:
-    """Append the type byte and length: ``short`` is (base, bound), ``wide`` the codes for 8, 16 and 32 bits (0: none)."""
+    """Append the type byte and length: ``short`` is (base, bound), ``wide`` the codes for 8, 16, 32 bits (0: none)."""
     if size < short[1]:
         out.append(short[0] | size)
     elif size < 0x100 and wide[0]:
@@ -191,7 +191,7 @@ def unpack(data: memoryview, at: int = 0, depth: int = 0) -> tuple[Any, int]:
 
 
 class Frames:
-    """Bytes of the host in, its messages out, as lists: the tag, then the fields. Holds one unfinished frame at most."""
+    """Bytes of the host in, its messages out, as lists of tag and fields. Holds one unfinished frame at most."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()

@@ -1,4 +1,4 @@
-"""One conversation with a host without msgspec or asyncio: greet, ask, answer. For the paths that start in milliseconds.
+"""One conversation with a host without msgspec or asyncio: greet, ask, answer. For paths that start in milliseconds.
 
 Not here: how a socket is reached (dial), how messages are cut and coded (lean), the attach loop (terminal).
 """
@@ -17,7 +17,7 @@ RECEIVE = 1 << 18  # bytes taken from the socket at once
 ANSWER_S = 30.0  # for one answer; creating a session under load takes 1
 
 
-class Refusal(Exception):
+class Refusal(Exception):  # noqa: N818 - named for what is the case, like the errors of core
     """A ``Failed`` of the host: ``code``, ``message``, ``do``, ``details`` as in core.errors."""
 
     def __init__(self, code: str, message: str, do: str, details: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ _RELEASE = 3
 
 
 def prefix_code(text: str) -> int | None:
-    """Return the control code that ``text`` names (``ctrl-a``, ``C-a``, ``^A``), None for ``none``. Raises ValueError."""
+    """Return the control code ``text`` names (``ctrl-a``, ``C-a``, ``^A``), None for ``none``. Raises ValueError."""
     if text.lower() == "none":
         return None
     for start in ("ctrl-", "ctrl+", "c-", "^"):
@@ -103,7 +103,7 @@ class Prefix:
         return bool(self._first)
 
     def feed(self, data: bytes, now: float) -> list[bytes | str]:
-        """Return what ``data`` means, in order: bytes to type, and acts (DETACH, HELP, UNKNOWN). Nothing follows DETACH."""
+        """Return what ``data`` means, in order: bytes to type and acts (DETACH, HELP, UNKNOWN). DETACH comes last."""
         if self.code is None:
             return [data] if data else []
         data, self._held, self.deadline = self._held + data, b"", None

@@ -102,7 +102,7 @@ class Replies:
             self._carry = b""
 
     def typed(self, data: bytes, now: float) -> bytes:
-        """Return ``data`` without the answers in it. The unfinished rest of a possible answer is held until ``deadline``."""
+        """Return ``data`` without the answers in it. What may be half an answer is held until ``deadline``."""
         data, self._held, self.deadline = self._held + data, b"", None
         at = data.find(b"\x1b")
         if at < 0:

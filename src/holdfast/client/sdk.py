@@ -1,8 +1,9 @@
 """The async SDK: connect, open or attach, follow, type, wait. A handle is a session's id and a cursor, nothing more.
 
-Leaving never ends a session: `async with` means attach and detach. Hosts that restart are a pause; output carries on at
-the very byte, input is typed at most once or reported as InputUnknown (I4, I5). Every failure is an error of core.errors
-with a stable ``code`` and, in ``do``, the next step. Not here: the connection and its replacement (channel).
+Leaving never ends a session: `async with` means attach and detach. Hosts that restart are a pause; output carries on
+at the very byte, input is typed at most once or reported as InputUnknown (I4, I5). Every failure is an error of
+core.errors with a stable ``code`` and, in ``do``, the next step.
+Not here: the connection and its replacement (channel).
 """
 
 from __future__ import annotations
@@ -68,21 +69,38 @@ class Client:
 
     async def sessions(self, *, ended: bool = False) -> tuple[wire.SessionInfo, ...]:
         """Return what runs here, oldest first; with ``ended`` also what is over and still on record."""
-        return (await self._ask(wire.List(self._ref(), ended), wire.Listing)).sessions
+        listing: wire.Listing = await self._ask(wire.List(self._ref(), ended), wire.Listing)
+        return listing.sessions
 
-    async def open(self, name: str = "", *, argv: Sequence[str] | None = None, cwd: str | None = None, env: Mapping[str, str] | None = None,
-                   size: tuple[int, int] = (24, 80), policy: wire.ReapPolicy | None = None, reuse: bool = True,
-                   since: Cursor | str | None = None) -> Session:  # fmt: skip
+    async def open(
+        self,
+        name: str = "",
+        *,
+        argv: Sequence[str] | None = None,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        size: tuple[int, int] = (24, 80),
+        policy: wire.ReapPolicy | None = None,
+        reuse: bool = True,
+        since: Cursor | str | None = None,
+    ) -> Session:
         """Create the session ``name``, or with ``reuse`` return the running one of that name: safe to repeat.
 
-        ``argv`` defaults to the user's shell, ``cwd`` to the present folder, ``env`` to the present environment; ``size``
-        is (rows, columns). A new session is followed from its first byte, a running one from ``since`` or from now.
+        ``argv`` defaults to the user's shell, ``cwd`` to the present folder, ``env`` to the present environment;
+        ``size`` is (rows, columns). A new session is followed from its first byte, a running one from ``since`` or now.
         Raises NameTaken without ``reuse``, CannotStart, BadName.
         """
         request = wire.Open(
-            self._ref(), tuple(argv) if argv else (os.environ.get("SHELL") or "/bin/sh", "-l"),
-            dict(os.environ if env is None else env), os.fspath(cwd or os.getcwd()), wire.Size(*size), name, reuse, policy, fresh_id("k-"),    # noqa: PTH109
-        )  # fmt: skip
+            self._ref(),
+            tuple(argv) if argv else (os.environ.get("SHELL") or "/bin/sh", "-l"),
+            dict(os.environ if env is None else env),
+            os.fspath(cwd or os.getcwd()),
+            wire.Size(*size),
+            name,
+            reuse,
+            policy,
+            fresh_id("k-"),
+        )
         opened = await self._ask(request, wire.Opened)
         return Session(self, opened.session, _cursor(since), 0 if opened.created and since is None else None)
 
@@ -95,7 +113,8 @@ class Client:
 
     async def status(self) -> wire.Status:
         """Return what the host says of itself."""
-        return await self._ask(wire.HostStatus(self._ref()), wire.Status)
+        status: wire.Status = await self._ask(wire.HostStatus(self._ref()), wire.Status)
+        return status
 
     async def _find(self, name: str) -> wire.SessionInfo:
         found = [s for s in await self.sessions(ended=True) if name in (s.id, s.name)]
@@ -210,8 +229,8 @@ class Session:
     async def events(self) -> AsyncGenerator[ev.Event, None]:
         """Yield output and everything else that happens, in order, until the session ends (Ended comes last).
 
-        Begins at the cursor. Stopping early is free: the cursor is after the last event taken. What is no longer kept is
-        a Gap, never skipped silently.
+        Begins at the cursor. Stopping early is free: the cursor is after the last event taken. What is no longer kept
+        is a Gap, never skipped silently.
         """
         own = self._feed is None
         feed = await self._attached()

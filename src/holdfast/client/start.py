@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from holdfast.client.dial import Unreachable, dial
 from holdfast.client.places import here
@@ -21,8 +21,8 @@ from holdfast.core.places import SOCKET_PATH_MAX, Places
 READY_S: Final = 15.0  # a host that adopts hundreds of sessions on a loaded machine is up in 3
 LOG_TAIL: Final = 400  # bytes of the daemon's log that travel in the error
 
-# The child must not become a zombie of an attach that outlives it, so it is a grandchild; a forked interpreter that goes
-# on running Python would be unsafe in a threaded program, so a fresh one forks.
+# The child must not become a zombie of an attach that outlives it, so it is a grandchild; a forked interpreter that
+# goes on running Python would be unsafe in a threaded program, so a fresh one forks.
 _DETACH: Final = "import os, sys\nif os.fork() == 0:\n    os.execv(sys.argv[1], sys.argv[1:])\n"
 
 # What describes the terminal or the session we happen to be started from is no business of a daemon.
@@ -30,7 +30,7 @@ _NOT_INHERITED: Final = frozenset({"HOLDFAST_SESSION", "COLUMNS", "LINES", "PYTH
 
 
 def private_folder(path: Path) -> None:
-    """Create ``path`` for this user alone, or check that it is. Raises Unreachable: a folder others can write is a trap."""
+    """Create ``path`` for this user alone, or check that it is. Raises Unreachable: what others can write is a trap."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = path.lstat()
@@ -77,8 +77,8 @@ def start_host() -> bool:
         os.close(lock)
 
 
-def start_in_background() -> "subprocess.Popen[bytes]":
-    """Have another process start the host, so that the caller's loop need not wait. The caller reaps it with ``poll``."""
+def start_in_background() -> subprocess.Popen[bytes]:
+    """Have another process start the host, so that the caller's loop need not wait. The caller reaps it: ``poll``."""
     return subprocess.Popen(
         [sys.executable, "-m", "holdfast.client.start"],
         stdin=subprocess.DEVNULL,
@@ -134,7 +134,7 @@ def _launch(places: Places) -> None:
         os.close(ready)
 
 
-def _open_log(places: Places):  # type: ignore[no-untyped-def]
+def _open_log(places: Places) -> BinaryIO | None:
     """Return the log opened for appending, or None: a state folder that cannot be written must not stop the host."""
     try:
         places.host_log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

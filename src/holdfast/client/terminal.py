@@ -1,16 +1,15 @@
 """Attach this terminal to a session: bytes through, raw, until it ends or the user leaves. Source: DESIGN 7.
 
-One poll loop over the terminal, the host and a signal pipe. The host's output goes to the terminal as it comes, one write
-a message; what is typed goes to the host under rising numbers. If the host goes away the loop reconnects for as long as it
-takes, resumes at the last offset it has and sends again, under its old number, what was never acknowledged. Not here: the
-prefix key (prefix), the terminal's answers (replies), raw mode and giving the terminal back (tty).
+One poll loop over the terminal, the host and a signal pipe. The host's output goes to the terminal as it comes, one
+write a message; what is typed goes to the host under rising numbers. If the host goes away the loop reconnects for as
+long as it takes, resumes at the last offset it has and sends again, under its old number, what was never acknowledged.
+Not here: the prefix key (prefix), the terminal's answers (replies), raw mode and giving the terminal back (tty).
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections import deque
 from select import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, poll
 from time import monotonic
@@ -36,11 +35,11 @@ PIECE = 1 << 16  # bytes in one input
 DRAIN_S = 5.0  # seconds the last output may take to reach a slow terminal
 NOTICE_S = 2.5  # seconds a notice stays
 QUIET_S = 1.5  # seconds without a host before the user is told
-START_S = 1.0  # seconds without one before we start it
+START_S = 0.5  # seconds without one before we start it; `hold host restart` is quicker
 _SIGNALS = (signal.SIGWINCH, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
-class Over(Exception):
+class Over(Exception):  # noqa: N818 - named for what is the case, like the errors of core
     """The attach is over: ``status`` to exit with, ``line`` to say (empty: nobody is there to read it)."""
 
     def __init__(self, status: int, line: str) -> None:

@@ -10,8 +10,8 @@ import errno
 import os
 import termios
 
-# Everything a session can leave behind, taken back. CAN ends a control string that was cut in half. Leaving the alternate
-# screen is separate: a terminal that is not on it would move its cursor.
+# Everything a session can leave behind, taken back. CAN ends a control string that was cut in half. Leaving the
+# alternate screen is separate: a terminal that is not on it would move its cursor.
 RESTORE = (
     b"\x18\x1b[?2026l"  # no string under way, no synchronised update
     b"\x1b[=0u"  # kitty keyboard of this screen

@@ -127,7 +127,8 @@ class Inputs:
         """Settle what earlier hosts left without outcome, from the holder's header; the holder fences those hosts off.
 
         ``input_position`` is the last input the holder began, ``input_written`` how much of it the terminal took for
-        certain, ``in_flight`` how much more it may have taken when a holder died under it: that is ``unknown``. Returns outcomes other than ``applied``: the caller journals them as ``typed``. Call it before typing anything.
+        certain, ``in_flight`` how much more it may have taken when a holder died under it: that is ``unknown``.
+        Returns outcomes other than ``applied``: the caller journals them as ``typed``. Call it before typing anything.
         """
         told: list[Outcome] = []
         for left in self.pending:

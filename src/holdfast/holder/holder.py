@@ -195,6 +195,7 @@ class Holder:
         if not self.slots[p.S_EXIT_MARKED] or self._saver:
             return
         if self.slots[p.S_RELEASED] or (self._leaving and self.slots[p.S_EXIT_DURABLE]):
+            self.slots[p.S_RELEASED] = 1  # to the keeper: this is no death
             try:
                 if sockets.inode(self.socket_path) == self.slots[p.S_SOCKET_INODE]:
                     os.unlink(self.socket_path)
@@ -222,12 +223,8 @@ class Holder:
         sock = sockets.accepted(self._listener)
         if sock is None:
             return
-        if len(self._peers) >= sockets.PEERS_MAX:
-            idle = next((one for one in self._peers.values() if one.role != "host"), None)
-            if idle is None:
-                sock.close()
-                return
-            self._drop(idle)
+        if full := sockets.too_many(self._peers):
+            self._drop(full)
         peer = Peer(sock, frame_bytes_max=p.HOLDER_FRAME_MAX)
         self._peers[peer.fd] = peer
         self._epoll.register(peer.fd, select.EPOLLIN)
@@ -513,6 +510,7 @@ class Holder:
             if info.si_pid == self._saver:
                 self._saver = 0
                 self.slots[p.S_EXIT_DURABLE] = int(raw == 0)
+                self.ring_bells()
                 self._leave_if_done()
 
     def _root_ended(self) -> None:

@@ -134,9 +134,10 @@ class Keeper:
         elif fd in self._fetches:
             self._fetched(self._fetches[fd])
         elif self._listener is not None and fd == self._listener.fileno():
-            if sock := sockets.accepted(self._listener):
-                if len(self._peers) >= sockets.PEERS_MAX:
-                    self._drop(next(iter(self._peers.values())))
+            sock = sockets.accepted(self._listener)
+            if sock is not None and (full := sockets.too_many(self._peers)):
+                self._drop(full)
+            if sock is not None:
                 peer = Peer(sock, frame_bytes_max=p.KEEPER_FRAME_MAX)
                 self._peers[peer.fd] = peer
                 self._epoll.register(peer.fd, select.EPOLLIN)
@@ -252,7 +253,7 @@ class Keeper:
             self._started(kept)
         elif self.kept.get(kept.session) is kept:
             if kept.slot(p.S_RELEASED):
-                self.discard(kept)
+                self.discard(kept, over=True)
                 return
             quick = not killed and time.monotonic() - kept.born < _QUICK_DEATH_S
             kept.quick_deaths = kept.quick_deaths + 1 if quick else 0
@@ -400,7 +401,7 @@ class Keeper:
         except OSError:
             os.close(report)
             os.close(tell)
-            self.discard(kept)
+            self.discard(kept, over=True)
             raise
         if not pid:
             self._child(kept, mapped, lambda one: one.begin(recipe, self._nursery, tell), report=tell)
@@ -430,7 +431,7 @@ class Keeper:
             mapped.format(about, rows=rows, cols=cols)
             self._listen_for(kept)
         except BaseException:
-            self.discard(kept)
+            self.discard(kept, over=True)
             raise
         self.kept[session] = kept
         return kept, mapped
@@ -449,7 +450,7 @@ class Keeper:
         kind, _, fields = frames[0] if frames else (p.REFUSED, 0, _DIED_STARTING)
         if kind != p.OK:
             self._kill_root(kept)
-            self.discard(kept)
+            self.discard(kept, over=True)
         answer: dict[str, p.Value] = {**fields, "holder_pid": kept.holder, "socket": kept.socket_path}
         if kept.asked is not None:
             self._say(kept.asked[0], kind, kept.asked[1], answer)
@@ -466,11 +467,11 @@ class Keeper:
         if kept := self.kept.get(session):
             self.discard(kept)
 
-    def discard(self, kept: Kept) -> None:
-        """Close our duplicates; the terminal hangs up when the holder has closed its own."""
+    def discard(self, kept: Kept, *, over: bool = False) -> None:
+        """Close our duplicates; the terminal hangs up when the holder has closed its own. ``over``: the socket goes."""
         if self.kept.get(kept.session) is kept:
             del self.kept[kept.session]
-        if kept.report < 0 and not kept.holder and kept.inode and sockets.inode(kept.socket_path) == kept.inode:
+        if over and kept.inode and sockets.inode(kept.socket_path) == kept.inode:
             os.unlink(kept.socket_path)
         self._let_go_of_handle(kept)
         for fd in (kept.master, kept.memory, kept.listener):

@@ -149,3 +149,10 @@ def accepted(listener: socket.socket) -> socket.socket | None:
         sock.close()
         return None
     return sock
+
+
+def too_many(peers: dict[int, Peer]) -> Peer | None:
+    """Return whom to drop before one more is let in, if any: the oldest that never said who it is, else the oldest."""
+    if len(peers) < PEERS_MAX:
+        return None
+    return next((one for one in peers.values() if not one.role), next(iter(peers.values())))

@@ -233,6 +233,9 @@ class Archiver:
             else:  # nothing moves: a request wakes us, or the time for the rest
                 job.hot = False
                 job.due = job.moved_at + self.idle_s if job.backlog > 0 else None
+                ring = job.output.ring
+                if ring is not None and ring.head != job.head:  # it grew while ``hot`` still turned requests away
+                    job.hot, job.due = True, now
 
     def _rest(self, job: _Job) -> None:
         with self._wake:

@@ -264,7 +264,8 @@ class Screen(Attachment):
         super().__init__(session, peer, ask, serial)
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
-        self._token: int | None = None  # of what the viewer has; None: nothing yet
+        self._token = str(serial)
+        self._begun = False
         self._least = 0
 
     def start(self, offset: int | None) -> None:
@@ -277,7 +278,7 @@ class Screen(Attachment):
     def pump(self) -> None:
         if self.over or self._busy or self._timer is not None or self.credit <= 0:
             return
-        if self._token is None or self.position < max(self.session.head, self._least):
+        if not self._begun or self.position < max(self.session.head, self._least):
             self._timer = asyncio.get_running_loop().call_later(FRAME_S, self._fetch)
 
     def drained(self) -> bool:
@@ -287,6 +288,7 @@ class Screen(Attachment):
         super().stop()
         if self._timer is not None:
             self._timer.cancel()
+        self.session.views.unsubscribe(SessionId(self.session.id), self._token)
 
     def _fetch(self) -> None:
         self._timer = None
@@ -297,7 +299,7 @@ class Screen(Attachment):
     async def _send(self) -> None:
         session = self.session
         try:
-            state = await session.views.screen(SessionId(session.id), since=self._token, at_least=self._least or None)
+            state = await session.views.screen(SessionId(session.id), token=self._token, at_least=self._least or None)
         except HoldError as error:
             log.warning("%s: no screen (%s)", session.id, error)
             self.close("no-view")
@@ -306,7 +308,7 @@ class Screen(Attachment):
             self._busy = False
         if self.over:
             return
-        self._token = state.token
+        self._begun = True
         self.position = state.offset
         self.peer.send(state.message(self.number))
         self.credit -= 64 + sum(len(cell.text) + 8 for row in state.rows.values() for cell in row)

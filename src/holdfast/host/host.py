@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HEAL_S: Final = 5.0
+SEGMENT_BYTES: Final = 1 << 20  # of journals: a restart reads the newest one of each session
 ADOPTIONS: Final = 32  # at once, at start
 
 
@@ -70,6 +71,8 @@ class Host:
     async def start(self) -> None:
         """Adopt every session that runs. Raises HoldError when there is no keeper to be had or no place to write."""
         self._generation_up()
+        self.groups.leave()  # a host that was started inside a session is no part of it
+        self.groups.sweep()
         await self.keeper()
         gate = asyncio.Semaphore(ADOPTIONS)
 
@@ -144,6 +147,7 @@ class Host:
             await self.keeper()
         for session in self.running():
             session.keep_view()
+            session.flush()
         self._forget_old()
 
     # ---- sessions ----
@@ -235,11 +239,12 @@ class Host:
         return Journal.open(
             self.shelf.of(sheet.id) / "journal",
             session=sheet.id, incarnation=sheet.incarnation, generation=self.generation,
-            keep_bytes=self.config.journal_bytes,
+            keep_bytes=self.config.journal_bytes, segment_bytes=SEGMENT_BYTES,
         )  # fmt: skip
 
     def _output(self, sheet: Sheet) -> Output:
-        return Output(Archive(self.shelf.of(sheet.id) / "output", keep_bytes=self.config.archive_bytes))
+        archive = Archive(self.shelf.of(sheet.id) / "output", keep_bytes=self.config.archive_bytes)
+        return Output(archive, known_end=sheet.output_end)
 
     async def _restore(self, sheet: Sheet) -> None:
         """Take up a session this host has a record of: adopt it, or write down how it ended."""

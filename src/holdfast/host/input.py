@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from holdfast.core.errors import HoldError, HolderLost, InputUnknown, LineTooLong, Refused, TooMany
 from holdfast.core.inputs import Inputs, Outcome
+from holdfast.host.holders import Written
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
@@ -100,26 +101,34 @@ class Lane:
         record = session.record("input", waiting.operator, body)
         self.typed = record.position
         self._inputs.begun(waiting.client, ask.seq, record.position, size=len(ask.data))
-        while True:
-            holder = await session.ready()
-            try:
-                written = await holder.write(record.position, ask.data)
-                break
-            except HolderLost:
-                # The holder died under the write. Its successor knows from the header what the terminal took of this
-                # position: asking again under the same position can only type what was never begun (I5).
-                continue
-            except Refused:
-                if holder.ring.ended is None and session.root_lives():
-                    raise
-                await session.ended()    # the program ended under the write; how is about to be written down
-                raise session.gone() from None
+        try:
+            written = await self._written(record.position, ask.data)
+        except BaseException:
+            # The next record of this generation would imply "applied": what is not known must be said.
+            session.note("typed", {"of": record.position, "outcome": "unknown", "written": 0})
+            raise
         outcome = Outcome(written.outcome, written.written, record.position)
         if written.outcome != "applied":
             session.record(
                 "typed", "host", {"of": record.position, "outcome": written.outcome, "written": written.written}
             )
         return outcome
+
+    async def _written(self, position: int, data: bytes) -> Written:
+        session = self._session
+        while True:
+            holder = await session.ready()
+            try:
+                return await holder.write(position, data)
+            except HolderLost:
+                # The holder died under the write. Its successor knows from the header what the terminal took of this
+                # position: asking again under the same position can only type what was never begun (I5).
+                continue
+            except Refused:
+                if holder.ended is None and session.root_lives():
+                    raise
+                await session.ended()  # the program ended under the write; how is about to be written down
+                raise session.gone() from None
 
     async def _check_line(self, data: bytes) -> None:
         if len(data) <= LINE_MAX:

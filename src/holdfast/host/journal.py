@@ -41,6 +41,7 @@ from holdfast.core.journal import (
 from holdfast.host.syncer import Syncer, shared
 
 SEGMENT_BYTES: Final = 4 << 20
+HELD_BYTES: Final = 1 << 20  # of records kept in memory while the disk refuses them
 KEEP_BYTES: Final = 64 << 20
 READ_BYTES_MAX: Final = 2 << 20  # of one ``read``
 TORN_BYTES_MAX: Final = 4 << 20  # of cut-off bytes kept aside
@@ -195,15 +196,20 @@ class Journal:
     ``incarnation`` and ``epoch`` go into every record and may be set at any time. ``inputs`` follows every record.
     """
 
-    def __init__(self, folder: Path, *, session: str, segment_bytes: int, keep_bytes: int, syncer: Syncer) -> None:
+    def __init__(
+        self, folder: Path, *, session: str, segment_bytes: int, keep_bytes: int, held_bytes: int,
+        syncer: Syncer,
+    ) -> None:  # fmt: skip
         self.folder, self.session = folder, session
-        self.segment_bytes, self.keep_bytes = segment_bytes, keep_bytes
+        self.segment_bytes, self.keep_bytes, self.held_bytes = segment_bytes, keep_bytes, held_bytes
         self.incarnation, self.epoch, self.generation = 1, 1, 0
         self.inputs = Inputs()
         self.tail: TornTail | None = None
         self.damage: list[Damage] = []
         self._syncer = syncer
         self._chain = Chain()
+        self._stored = (0, GENESIS)  # position and hash of the last record on disk
+        self._held: list[Sealed] = []  # part of the chain, not on disk: it refused them so far
         self._segments: list[_Segment] = []
         self._owed: list[tuple[str, dict[str, Any]]] = []  # records about ourselves that come before the next one
         self._fd = -1
@@ -216,7 +222,7 @@ class Journal:
     def open(
         cls, folder: Path, *, session: str = "", incarnation: int = 1, epoch: int = 1, generation: int = 0,
         at_ns: int | None = None, segment_bytes: int = SEGMENT_BYTES, keep_bytes: int = KEEP_BYTES,
-        syncer: Syncer | None = None,
+        held_bytes: int = HELD_BYTES, syncer: Syncer | None = None,
     ) -> "Journal":  # fmt: skip
         """Open the journal in ``folder``, which is made if it is missing, and recover what a crash left.
 
@@ -224,8 +230,9 @@ class Journal:
         folder cannot be used or another process has this journal open; nothing was changed then.
         """
         journal = cls(
-            folder, session=session, segment_bytes=segment_bytes, keep_bytes=keep_bytes, syncer=syncer or shared()
-        )
+            folder, session=session, segment_bytes=segment_bytes, keep_bytes=keep_bytes, held_bytes=held_bytes,
+            syncer=syncer or shared(),
+        )  # fmt: skip
         journal.incarnation, journal.epoch, journal.generation = incarnation, epoch, generation
         try:
             journal._open_folder()
@@ -285,6 +292,7 @@ class Journal:
             self.inputs.learn(record)
             position, head = record.position, digest(frame.payload)
         self._chain = Chain(position=position, head=head or GENESIS)
+        self._stored = (position, head or GENESIS)
         good = scan.bad[-1][0] if scan.bad and scan.bad[-1][1] == scan.size else scan.size
         for start, end in scan.bad:
             if end < scan.size:
@@ -357,12 +365,46 @@ class Journal:
     def append(self, kind: str, operator: str, body: Mapping[str, Any], *, at_ns: int | None = None) -> Record:
         """Write one record and return it; it is with the kernel when this returns, on disk within 200 ms.
 
-        ``at_ns`` is Unix time, now if left out. Raises StorageFailed if the disk refused: the chain is as it was, and a
-        later append goes on from there. ValueError: see ``Chain.seal``.
+        ``at_ns`` is Unix time, now if left out. A record that the disk refuses is held in memory, up to
+        ``held_bytes`` of them, and written with the next append. Raises StorageFailed beyond that: the chain is as it
+        was, and a later append goes on from there. ValueError: see ``Chain.seal``.
         """
         at_ns = time.time_ns() if at_ns is None else at_ns
-        self._pay(at_ns)
-        return self._write(kind, operator, body, at_ns)
+        try:
+            self.flush()
+            self._pay(at_ns)
+            return self._write(kind, operator, body, at_ns)
+        except StorageFailed:
+            if (held := self._hold(kind, operator, body, at_ns)) is None:
+                raise
+            return held
+
+    @property
+    def held(self) -> int:
+        """Records of the chain that only memory has, since the disk refuses them; a crash of the host loses those."""
+        return len(self._held)
+
+    def flush(self) -> None:
+        """Write what is held in memory. Raises StorageFailed if the disk still refuses; nothing is lost by that."""
+        try:
+            while self._held:
+                sealed = self._held[0]
+                if self._fd < 0:
+                    self._begin(sealed.record.position, "")
+                self._file(sealed)
+                self._held.pop(0)
+        except OSError as error:
+            raise _failed("cannot be written", error, self.folder) from None
+
+    def _hold(self, kind: str, operator: str, body: Mapping[str, Any], at_ns: int) -> Record | None:
+        """Take a record into the chain that the disk refuses: a full disk must not keep anybody from typing (I2)."""
+        sealed = self._seal(kind, operator, body, at_ns)
+        if self._lock < 0 or sum(len(each.data) for each in self._held) + len(sealed.data) > self.held_bytes:
+            return None
+        self._held.append(sealed)
+        self._chain.accept(sealed)
+        self.inputs.learn(sealed.record)
+        return sealed.record
 
     def advance(self, position: int, why: str) -> None:
         """Let the next record be ``position``, which is higher than it would be, and say why in an anchor.
@@ -403,12 +445,17 @@ class Journal:
         )  # fmt: skip
 
     def _put(self, sealed: Sealed) -> None:
+        self._file(sealed)
+        self._chain.accept(sealed)
+        self.inputs.learn(sealed.record)
+
+    def _file(self, sealed: Sealed) -> None:
+        """Put a sealed record on disk. Raises OSError; the file is as it was then."""
         segment = self._segments[-1]
         frame = _frame(_RECORD, sealed.data)
         self._store(segment, frame)
         segment.note(sealed.record.position, segment.size - len(frame))
-        self._chain.accept(sealed)
-        self.inputs.learn(sealed.record)
+        self._stored = (sealed.record.position, sealed.head)
         self._syncer.dirty(self._fd, str(self.folder))
 
     def _store(self, segment: _Segment, frame: bytes) -> None:
@@ -453,7 +500,7 @@ class Journal:
     def _begin(self, first: int, why: str) -> None:
         """Begin a segment whose first record will be ``first``. Raises OSError; nothing changed then."""
         path = self.folder / f"{first:020d}{SUFFIX}"
-        anchor = _frame(_ANCHOR, encoded(Anchor(FORMAT, self.session, first, self.position, self.head, why)))
+        anchor = _frame(_ANCHOR, encoded(Anchor(FORMAT, self.session, first, *self._stored, why)))
         if path.exists():  # of a beginning that failed: had it a record, ours would be higher
             os.replace(path, path.with_suffix(".torn"))
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -469,7 +516,8 @@ class Journal:
             self._syncer.retire(self._fd, str(self.folder))
         self._fd, self._ragged = fd, False
         self._segments.append(_Segment(path, first, len(anchor)))
-        self._chain = Chain(position=first - 1, head=self.head)
+        if not self._held:
+            self._chain = Chain(position=first - 1, head=self.head)
         self._syncer.dirty(fd, str(self.folder))
         self._syncer.dirty(self._lock, str(self.folder))  # the folder itself: the new name must survive too
 
@@ -496,6 +544,7 @@ class Journal:
                         return found
                     found.append(data)
                     size += len(data)
+            found += [each.data for each in self._held if each.record.position >= position][: limit - len(found)]
         except OSError as error:
             raise _failed("cannot be read", error, self.folder) from None
         return found
@@ -523,6 +572,8 @@ class Journal:
 
     def close(self) -> None:
         """Hand the files to the syncer to sync and close. Never waits for the disk; closing twice is harmless."""
+        with contextlib.suppress(StorageFailed):
+            self.flush()
         if self._fd >= 0:
             self._syncer.retire(self._fd, str(self.folder))
             self._fd = -1

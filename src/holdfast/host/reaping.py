@@ -1,19 +1,15 @@
 """Watch one session for idleness and carry out what core.reap decides: warn, take back, reap. Never silently (R14, R15)."""
 
 import asyncio
-import logging
 import time
 from typing import TYPE_CHECKING
 
-from holdfast.core.errors import HoldError
 from holdfast.core.life import Signal
 from holdfast.core.reap import Facts, Policy, Reaper, Verdict
 from holdfast.host.tuple import tree_facts
 
 if TYPE_CHECKING:
     from holdfast.host.session import Session
-
-log = logging.getLogger(__name__)
 
 
 class Watch:
@@ -70,13 +66,10 @@ class Watch:
         if not self._running or session.over:
             return
         verdict, why = self._reaper.look(self._facts(), now=time.time())
-        try:
-            if verdict is Verdict.WARN:
-                session.record("reap-warning", "host", {"why": why, "at": self.reap_at})
-            elif verdict is Verdict.CALM:
-                session.record("reap-cancelled", "host", {"why": why})
-        except HoldError as error:
-            log.warning("%s: %s", session.id, error)
+        if verdict is Verdict.WARN:
+            session.note("reap-warning", {"why": why, "at": self.reap_at})
+        elif verdict is Verdict.CALM:
+            session.note("reap-cancelled", {"why": why})
         if verdict is Verdict.REAP:
             session.spawn(session.kill("host", grace_s=2.0, how=Signal.REAP_DONE, why=why), "reap")
             return
@@ -84,7 +77,7 @@ class Watch:
 
     def _facts(self) -> Facts:
         session = self._session
-        tree = tree_facts(session.sheet.root_pid, group=session.group)
+        tree = tree_facts(session.sheet.root_pid, session=session.id, group=session.group)
         return Facts(
             attached=len(session.attachments), output_end=session.head, input_position=session.lane.typed,
             cpu_ticks=tree.cpu_ticks, io_bytes=tree.io_bytes, foreground_job=tree.foreground_job,

@@ -135,6 +135,11 @@ class Ring:
         return self._input(p.I_PROGRESS) >> p.FLIGHT_BITS
 
     @property
+    def input_flight(self) -> int:
+        """Bytes of the latest input that were being handed over when a holder died: whether they arrived is unknown."""
+        return self._input(p.I_PROGRESS) & ((1 << p.FLIGHT_BITS) - 1)
+
+    @property
     def generation(self) -> int:
         """The highest host generation the holder has seen."""
         return self._slots[p.S_GENERATION]

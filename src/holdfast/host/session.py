@@ -38,8 +38,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COALESCE_S: Final = 0.002  # while output floods, look this often instead of at every doorbell
+UNSEEN_S: Final = 0.025  # the same with nobody attached
 FLOOD_BYTES: Final = 16384  # output of one look that counts as a flood
 REVIEW_BYTES: Final = 4 << 20  # output fed to a view that has no keyframe to begin from
+KEEP_S: Final = 3.0  # how long the end of a session waits for its last screen
 RETURN_S: Final = 5.0  # how long a holder that vanished has to come back before the session counts as lost
 
 
@@ -58,7 +60,7 @@ class Session:
         self.attachments: dict[int, Attachment] = {}
         self.attaches = 0
         self.output_at = time.monotonic()
-        self.group = host.groups.of(sheet.id)
+        self.group = host.groups.of(sheet.id, sheet.root_pid) if sheet.ending is None else None
         self._holder: Holder | None = None
         self._held = asyncio.Event()
         self._control = asyncio.Lock()
@@ -67,6 +69,7 @@ class Session:
         self._verdict: tuple[Signal, str] | None = None  # what an end that comes now is called, and why
         self._calm: asyncio.TimerHandle | None = None
         self._head = sheet.output_end
+        self._marks_seen = 0
         self._view_kept = -1  # offset of the stored keyframe
 
     # ---- what it is ----
@@ -120,6 +123,13 @@ class Session:
         self._announce(record)
         return record
 
+    def note(self, kind: str, body: dict[str, Any]) -> None:
+        """Record something of the host's own; a journal that cannot take it is logged."""
+        try:
+            self.record(kind, "host", body)
+        except HoldError as error:
+            log.warning("%s: %s", self.id, error)
+
     def _announce(self, record: Record) -> None:
         for attachment in self.attachments.values():
             if attachment.wants_events:
@@ -137,6 +147,12 @@ class Session:
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         """Run ``work`` as a task the host owns; a failure is logged, never lost."""
         self._host.spawn(work, f"{self.id}: {name}")
+
+    def flush(self) -> None:
+        """Write what the journal holds in memory because the disk refused it, if the disk takes it now."""
+        if self.journal.held:
+            with contextlib.suppress(HoldError):
+                self.journal.flush()
 
     def save(self) -> None:
         """Write the sheet; a disk that refuses costs its newest state after a host restart, never the session."""
@@ -165,6 +181,7 @@ class Session:
         self._holder = holder
         sheet, hello = self.sheet, holder.hello
         sheet.root_pid, sheet.root_started = hello.root_pid, hello.root_started
+        self.group = self._host.groups.of(self.id, sheet.root_pid)
         self.output.attach(holder.ring)
         self._head = holder.ring.head
         if self.state is Execution.STARTING:
@@ -187,7 +204,8 @@ class Session:
         ring = holder.ring
         if ring.input_position > self.journal.position:
             self.journal.advance(ring.input_position + 1, "the host's last records were lost; the holder has seen them")
-        for outcome in self.journal.inputs.resolve(ring.input_position, ring.input_written):
+        resolved = self.journal.inputs.resolve(ring.input_position, ring.input_written, ring.input_flight)
+        for outcome in resolved:
             self.record(
                 "typed", "host", {"of": outcome.position, "outcome": outcome.outcome, "written": outcome.written}
             )
@@ -221,8 +239,18 @@ class Session:
                 await asyncio.sleep(0.01)  # the keeper forks the successor; its socket's appearance is the event
                 continue
             self.record("holder", "host", {"adopted": holder.hello.holder_pid, "offset": holder.ring.head})
+            self._state_restarts(holder)
             await self.take(holder)
             return
+
+    def _state_restarts(self, holder: Holder) -> None:
+        """Say where output may be missing because a holder died while it read: never silently (I4)."""
+        for mark in holder.ring.marks(self._marks_seen):
+            self._marks_seen = mark.seq
+            if mark.kind == "restart" and mark.c:
+                self.note("gap", {"at": mark.offset, "most": mark.c, "why": "holder-restart"})
+                for attachment in self.attachments.values():
+                    attachment.peer.send(wire.Gap(attachment.number, mark.offset, mark.offset, "holder-restart"))
 
     async def begin_view(self, holder: Holder) -> None:
         """Give the session a view again after a host restart: from the last keyframe, or from what output is kept."""
@@ -261,7 +289,11 @@ class Session:
             # A flood rings for every 4 KiB. Looking 500 times a second costs nobody a visible delay and saves a core.
             loop = asyncio.get_running_loop()
             loop.remove_reader(holder.doorbell)
-            self._calm = loop.call_later(COALESCE_S, self._look_again)
+            self._calm = loop.call_later(self._pace, self._look_again)
+
+    @property
+    def _pace(self) -> float:
+        return COALESCE_S if self.attachments else UNSEEN_S
 
     def _look_again(self) -> None:
         self._calm = None
@@ -270,7 +302,7 @@ class Session:
             return
         loop = asyncio.get_running_loop()
         if self._look() >= FLOOD_BYTES // 4:
-            self._calm = loop.call_later(COALESCE_S, self._look_again)
+            self._calm = loop.call_later(self._pace, self._look_again)
             return
         loop.add_reader(holder.doorbell, self._rang)
 
@@ -443,10 +475,7 @@ class Session:
         ending = wire.Ending(state.value, time.time(), status, why, tuple(left))
         self.sheet.ending, self.sheet.output_end = ending, self.head
         body = {"how": ending.how, "status": status, "why": why, "output": self.head, "left": list(left)}
-        try:
-            self.record("ended", "host", body)
-        except HoldError as error:
-            log.warning("%s: %s", self.id, error)
+        self.note("ended", body)
         self.state = state
         self.save()
         self._held.set()
@@ -461,7 +490,7 @@ class Session:
 
     async def _keep_last(self) -> None:
         try:
-            frame = await self.views.keyframe(SessionId(self.id), at_least=self.head)
+            frame = await self.views.keyframe(SessionId(self.id), at_least=self.head, timeout=KEEP_S)
             self._host.shelf.save_view(self.id, LAST_SCREEN, self.head, frame)
         except HoldError as error:
             log.warning("%s: its last screen was not kept: %s", self.id, error)

@@ -394,7 +394,7 @@ class TreeFacts:
     io_bytes: int  # read and written by system calls, terminals and pipes included
     foreground_job: bool  # the terminal's foreground group is not the root's own
     listening: int  # TCP sockets listening and UDP sockets bound
-    listening_unix: int  # such as an ssh-agent or a tmux server
+    listening_unix: int  # such as a tmux server or a key store
     membership: str
 
 

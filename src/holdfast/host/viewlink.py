@@ -51,7 +51,7 @@ class Link:
         self._why = ""
         self.process: asyncio.subprocess.Process | None = None
         self.ready = False
-        self.was_ready = False
+        self.started = False  # it was ready once
         self.error = ""  # why the engine cannot be loaded; no other worker will do better
         self.gone = False
         self.bytes_out = 0  # of output fed and not processed yet
@@ -100,7 +100,7 @@ class Link:
         self._rest()
         self.error = said.error
         if not said.error:
-            self.ready = self.was_ready = True
+            self.ready = self.started = True
             self._on_ready(self)
 
     async def _end(self) -> None:

@@ -6,6 +6,7 @@ process (viewlink), the engine (view).
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -14,26 +15,26 @@ import msgspec
 
 from holdfast.core.errors import HoldError, NoSuchSession, Timeout
 from holdfast.core.ids import SessionId
+from holdfast.host.viewbook import CHUNK, Book, Sized
 from holdfast.host.viewlink import Link
 from holdfast.view import protocol
+from holdfast.view.protocol import Ask, Close, Feed, Gap, Open, Order, Resize, Result, Skip, ViewState
 from holdfast.view.stored import keyframe_offset
-from holdfast.view.protocol import Ask, Close, Feed, Gap, Open, Order, Resize, Result, ViewState
 from holdfast.wire import messages as wire
 
-__all__ = ["Gap", "Repaint", "ScreenRows", "Source", "TextLines", "ViewState", "ViewUnavailable", "Views", "keyframe_offset"]
+__all__ = [
+    "Gap", "Repaint", "ScreenRows", "Source", "TextLines", "ViewState", "ViewUnavailable", "Views", "keyframe_offset",
+]  # fmt: skip
 
-CHUNK: Final = 65536
-CAREFUL_CHUNK: Final = 4096
-"""Size of what is fed where a worker died before, so that no more than this has to be skipped."""
-SESSION_WINDOW: Final = 4 * CHUNK
+log = logging.getLogger(__name__)
+
 LINK_WINDOW: Final = 8 * CHUNK
+"""Most bytes of output on the way to one worker."""
 KEYFRAME_BYTES: Final = 1 << 20
 KEYFRAME_S: Final = 5.0
 KEYFRAME_HISTORY: Final = 1000
 """Lines above the screen that outlive a crash of the worker; ``keyframe`` takes all."""
 LAG_MAX: Final = 16 << 20
-FLOOD_BYTES: Final = 1 << 20
-FLOOD_S: Final = 0.1
 START_FAILURES_MAX: Final = 3
 RESTART_S: Final = 0.5
 
@@ -105,54 +106,23 @@ class TextLines:
     title: str
 
 
-class _WorkerLost(Exception):
+class _WorkerLost(Exception):  # noqa: N818 - it is caught, not reported
     """The worker died before it answered; ask the next one."""
 
 
-@dataclass(slots=True)
-class _Resize:
-    offset: int
-    rows: int
-    cols: int
-
-
 @dataclass(eq=False, slots=True)
-class _Session:
-    """What the supervisor knows of one view. Offsets: ``sent`` <= ``head``, ``done`` <= ``sent``, ``kept`` <= ``done``."""
+class _Followed:
+    """A view with what runs for it."""
 
-    id: SessionId
-    number: int
-    rows: int
-    cols: int
-    kept: int  # offset of the keyframe
-    keyframe: bytes
-    head: int
-    sent: int = 0
-    done: int = 0
-    kept_resizes: int = 0  # how many of ``resizes`` the keyframe has seen
-    sent_resizes: int = 0
-    incomplete: bool = False
-    resizes: list[_Resize] = field(default_factory=list)
-    subscribers: dict[str, int] = field(default_factory=dict)
-    skips: list[tuple[int, int]] = field(default_factory=list)
-    suspect: tuple[int, int] = (0, 0)  # a worker died in this range once
-    deaths: dict[str, int] = field(default_factory=dict)  # by kind of order
-    replied: int = 0
-    life: int = 0  # rises whenever feeding starts over; what was read for an earlier life is dropped
-    opened: bool = False
-    hurried: int = 0  # how many wait for it
+    book: Book
     link: Link | None = None
     work: asyncio.Event = field(default_factory=asyncio.Event)
     hurry: asyncio.Event = field(default_factory=asyncio.Event)
     arrivals: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
     pump: asyncio.Task[None] | None = None
     timer: asyncio.TimerHandle | None = None
-    keeping: bool = False
-    seen_at: float = 0.0  # pace: a mark of when ``seen`` was the head
-    seen: int = 0
-    flooding: bool = False
+    resting: bool = False  # left behind on purpose: doorbells do not wake it
     closed: bool = False
-    state: ViewState | None = None
 
 
 class Views:
@@ -169,8 +139,8 @@ class Views:
     ) -> None:
         self._source, self._on_reply, self._on_state = source, on_reply, on_state
         self._per_worker, self._lag_max = sessions_per_worker, lag_bytes_max
-        self._sessions: dict[SessionId, _Session] = {}
-        self._by_number: dict[int, _Session] = {}
+        self._sessions: dict[SessionId, _Followed] = {}
+        self._by_number: dict[int, _Followed] = {}
         self._links: list[Link] = []
         self._restarts: set[asyncio.TimerHandle] = set()
         self._numbers = 0
@@ -193,67 +163,72 @@ class Views:
         Returns at once; what is asked later waits. A keyframe that cannot be read costs an incomplete view.
         """
         self.close_session(session)
-        start = (offset if keyframe is None else keyframe_offset(keyframe, offset))
+        start = offset if keyframe is None else keyframe_offset(keyframe, offset)
         self._numbers += 1
-        made = _Session(session, self._numbers, rows, cols, start, keyframe or b"", head=max(start, offset))
-        made.sent = made.done = made.seen = made.replied = start
-        made.incomplete = keyframe is None and offset > 0
-        self._sessions[session] = self._by_number[made.number] = made
-        made.pump = asyncio.create_task(self._pump(made), name=f"{session}: view")
-        self._place(made)
+        lacks = keyframe is None and offset > 0
+        book = Book(session, self._numbers, rows, cols, start, keyframe or b"", max(start, offset), lacks)
+        view = self._sessions[session] = self._by_number[book.number] = _Followed(book)
+        view.pump = asyncio.create_task(self._pump(view), name=f"{session}: view")
+        self._place(view)
 
     def wake(self, session: SessionId, head: int) -> None:
         """There is output up to ``head``. Cheap: called on every doorbell."""
-        known = self._sessions.get(session)
-        if known is not None and head > known.head:
-            known.head = head
-            if not known.flooding:
-                known.work.set()
+        view = self._sessions.get(session)
+        if view is not None and head > view.book.head:
+            view.book.head = head
+            if not view.resting:
+                view.work.set()
 
     def resized(self, session: SessionId, offset: int, rows: int, cols: int) -> None:
         """The session's terminal changed size exactly at output ``offset``."""
-        known = self._sessions.get(session)
-        if known is not None:
-            known.resizes.append(_Resize(offset, rows, cols))
-            known.work.set()
+        view = self._sessions.get(session)
+        if view is not None:
+            view.book.sizes.append(Sized(offset, rows, cols))
+            view.work.set()
 
     def close_session(self, session: SessionId) -> None:
         """Drop the view of ``session``; whoever waits for it gets NoSuchSession."""
-        known = self._sessions.pop(session, None)
-        if known is None:
+        view = self._sessions.pop(session, None)
+        if view is None:
             return
-        known.closed = True
-        del self._by_number[known.number]
-        if known.pump is not None:
-            known.pump.cancel()
-        if known.timer is not None:
-            known.timer.cancel()
-        for _offset, waiting in known.arrivals:
+        view.closed = True
+        del self._by_number[view.book.number]
+        if view.pump is not None:
+            view.pump.cancel()
+        if view.timer is not None:
+            view.timer.cancel()
+        for _offset, waiting in view.arrivals:
             if not waiting.done():
                 waiting.set_exception(NoSuchSession(session))
-        if known.link is not None:
-            known.link.sessions.discard(known.number)
-            known.link.send(Close(known.link.seq(), known.number), lambda _result: None)
+        if view.link is not None:
+            view.link.sessions.discard(view.book.number)
+            view.link.send(Close(view.link.seq(), view.book.number), _ignored)
 
     def lag(self, session: SessionId, head: int | None = None) -> int:
         """Return how many bytes of output up to ``head`` (default: the last one told) the view has not seen."""
-        known = self._sessions.get(session)
-        return 0 if known is None else max(0, (known.head if head is None else head) - known.done)
+        view = self._sessions.get(session)
+        return 0 if view is None else max(0, (view.book.head if head is None else head) - view.book.done)
 
     def view_state(self, session: SessionId) -> ViewState | None:
         """Return what was told of ``session`` last."""
-        known = self._sessions.get(session)
-        return known.state if known is not None else None
+        view = self._sessions.get(session)
+        return view.book.state if view is not None else None
 
-    def kept(self, session: SessionId) -> tuple[int, bytes] | None:
-        """Return the newest keyframe of ``session`` and its offset, for the host to store; None if there is none yet."""
-        known = self._sessions.get(session)
-        return (known.kept, known.keyframe) if known is not None and known.keyframe else None
+    def unsubscribe(self, session: SessionId, token: str) -> None:
+        """Forget what the subscriber ``token`` of ``screen`` was given."""
+        view = self._sessions.get(session)
+        if view is not None:
+            view.book.subscribers.pop(token, None)
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What a person should know about views on this machine; empty when all is well."""
         return (f"no screens: {self.unavailable}",) if self.unavailable is not None else ()
+
+    def kept(self, session: SessionId) -> tuple[int, bytes] | None:
+        """Return the newest keyframe of ``session`` and its offset, for the host to store; None if there is none yet."""
+        view = self._sessions.get(session)
+        return (view.book.kept, view.book.keyframe) if view is not None and view.book.keyframe else None
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -263,12 +238,10 @@ class Views:
     async def close(self) -> None:
         """End all views and their workers."""
         self._closed = True
+        pumps = [view.pump for view in self._sessions.values() if view.pump is not None]
         for session in list(self._sessions):
-            known = self._sessions[session]
-            known.link = None
             self.close_session(session)
-            if known.pump is not None:
-                await asyncio.gather(known.pump, return_exceptions=True)
+        await asyncio.gather(*pumps, return_exceptions=True)
         for handle in self._restarts:
             handle.cancel()
         for link in self._links:
@@ -282,11 +255,11 @@ class Views:
     ) -> Repaint:
         """Return what brings a terminal of ``rows`` by ``cols`` (0: the session's size) to the view's present state.
 
-        ``at_least``: not before the view has seen output up to there. A worker that dies meanwhile costs a retry. Raises
-        Timeout, NoSuchSession, ViewUnavailable.
+        ``at_least``: not before the view has seen output up to there. A worker that dies meanwhile costs a retry.
+        Raises Timeout, NoSuchSession, ViewUnavailable.
         """
         ask = {"what": "repaint", "rows": rows, "cols": cols}
-        got = await self._asked(session, ask, protocol.Painted, at_least, timeout)
+        got: protocol.Painted = await self._asked(session, ask, protocol.Painted, at_least, timeout)
         exact = (rows or got.rows, cols or got.cols) == (got.rows, got.cols)
         return Repaint(got.offset, got.data, got.rows, got.cols, exact, got.incomplete)
 
@@ -303,11 +276,12 @@ class Views:
 
         A worker that died since then costs the subscriber a full screen. ``unsubscribe`` forgets the token.
         """
-        known = self._known(session)
-        since = 0 if full or not token else known.subscribers.get(token, 0)
-        got = await self._asked(session, {"what": "screen", "since": since}, protocol.Rows, at_least, timeout)
+        subscribers = self._known(session).book.subscribers
+        since = 0 if full or not token else subscribers.get(token, 0)
+        ask = {"what": "screen", "since": since}
+        got: protocol.Rows = await self._asked(session, ask, protocol.Rows, at_least, timeout)
         if token:
-            known.subscribers[token] = got.token
+            subscribers[token] = got.token
         rows = {
             y: tuple(wire.Cell(run.text or " " * run.width, run.style, run.width) for run in row.runs)
             for y, row in got.changed.items()
@@ -318,40 +292,34 @@ class Views:
             title=got.title, alternate=got.on_alternate, incomplete=got.incomplete,
         )  # fmt: skip
 
-    def unsubscribe(self, session: SessionId, token: str) -> None:
-        """Forget what the subscriber ``token`` was given."""
-        known = self._sessions.get(session)
-        if known is not None:
-            known.subscribers.pop(token, None)
-
     async def text(
         self, session: SessionId, history: int = 0, *, at_least: int | None = None, timeout: float = 10.0
     ) -> TextLines:
         """Return the screen as plain text below up to ``history`` lines of what scrolled off it."""
-        got = await self._asked(session, {"what": "text", "history": history}, protocol.Text, at_least, timeout)
+        ask = {"what": "text", "history": history}
+        got: protocol.Text = await self._asked(session, ask, protocol.Text, at_least, timeout)
         return TextLines(got.offset, got.lines, got.cursor, got.title)
 
     async def keyframe(
         self, session: SessionId, *, history: int = 10_000, at_least: int | None = None, timeout: float = 10.0
     ) -> bytes:
-        """Return the view's state in the form to be stored and given to ``open``; ``keyframe_offset`` reads its offset."""
-        got = await self._asked(session, {"what": "keyframe", "history": history}, protocol.Kept, at_least, timeout)
-        return bytes(got.keyframe)
+        """Return the view's state in the form to be stored and given to ``open``; ``keyframe_offset`` reads where."""
+        ask = {"what": "keyframe", "history": history}
+        got: protocol.Kept = await self._asked(session, ask, protocol.Kept, at_least, timeout)
+        return got.keyframe
 
     async def _asked(
         self, session: SessionId, ask: dict[str, Any], kind: type[Any], at_least: int | None, timeout: float
     ) -> Any:
-        known = self._known(session)
-        known.hurried += 1
-        known.hurry.set()
+        view = self._known(session)
+        view.book.hurried += 1
+        view.hurry.set()
         try:
             async with asyncio.timeout(timeout):
                 while True:
-                    if self.unavailable is not None:
-                        raise ViewUnavailable(self.unavailable)
+                    await self._arrival(view, at_least)
                     try:
-                        await self._arrival(known, at_least)
-                        return msgspec.msgpack.decode(await self._answer(known, ask), type=kind)
+                        return msgspec.msgpack.decode(await self._answer(view, ask), type=kind)
                     except _WorkerLost:
                         continue
         except TimeoutError:
@@ -362,41 +330,43 @@ class Views:
                 lag=self.lag(session),
             ) from None
         finally:
-            known.hurried -= 1
-            if not known.hurried:
-                known.hurry.clear()
+            view.book.hurried -= 1
+            if not view.book.hurried:
+                view.hurry.clear()
 
-    async def _arrival(self, known: _Session, at_least: int | None) -> None:
-        """Wait until ``known`` is open in a worker and has seen output up to ``at_least``."""
-        while not known.opened or (at_least is not None and known.done < at_least):
-            if known.closed:
-                raise NoSuchSession(known.id)
+    async def _arrival(self, view: _Followed, at_least: int | None) -> None:
+        """Wait until ``view`` is open in a worker and has seen output up to ``at_least``."""
+        while True:
             if self.unavailable is not None:
                 raise ViewUnavailable(self.unavailable)
+            if view.closed:
+                raise NoSuchSession(view.book.id)
+            if view.book.opened and (at_least is None or view.book.done >= at_least):
+                return
             waiting: asyncio.Future[None] = self._loop.create_future()
-            known.arrivals.append((at_least or 0, waiting))
+            view.arrivals.append((at_least or 0, waiting))
             await waiting
 
-    def _arrived(self, known: _Session) -> None:
+    def _arrived(self, view: _Followed) -> None:
         """Wake who waits for what is there now."""
-        if not known.arrivals:
-            return
+        book = view.book
         still: list[tuple[int, asyncio.Future[None]]] = []
-        for offset, waiting in known.arrivals:
+        for offset, waiting in view.arrivals:
             if waiting.done():
                 continue
-            if (known.opened and known.done >= offset) or self.unavailable is not None:
+            if (book.opened and book.done >= offset) or self.unavailable is not None:
                 waiting.set_result(None)
             else:
                 still.append((offset, waiting))
-        known.arrivals = still
+        view.arrivals = still
 
-    async def _answer(self, known: _Session, ask: dict[str, Any]) -> bytes:
-        link = known.link
-        if link is None or not known.opened:
+    async def _answer(self, view: _Followed, ask: dict[str, Any]) -> bytes:
+        link, book = view.link, view.book
+        if link is None:
             raise _WorkerLost
-        life = known.life
+        life = book.life
         waiting: asyncio.Future[Result] = self._loop.create_future()
+        order = Ask(link.seq(), book.number, careful=book.careful, **ask)
 
         def answered(result: Result) -> None:
             if not waiting.done():
@@ -406,23 +376,23 @@ class Views:
             if not waiting.done():
                 waiting.set_exception(_WorkerLost())
 
-        careful = known.deaths.get("ask", 0) >= 2
-        link.send(Ask(link.seq(), known.number, careful=careful, **ask), answered, lost)
+        link.send(order, answered, lost)
         result = await waiting
         if result.error:
-            if known.life != life:
+            if book.life != life:
                 raise _WorkerLost
             raise HoldError(
-                f"the view of session {known.id} failed ({result.error}); the session is not touched",
+                f"the view of session {book.id} failed ({result.error}); the session is not touched",
                 do="please report this with `hold info --json`; the raw stream is not affected",
             )
+        book.answered(order)
         return result.body
 
-    def _known(self, session: SessionId) -> _Session:
-        known = self._sessions.get(session)
-        if known is None:
+    def _known(self, session: SessionId) -> _Followed:
+        view = self._sessions.get(session)
+        if view is None:
             raise NoSuchSession(session)
-        return known
+        return view
 
     # ---- workers -----------------------------------------------------------------------------------------------------
 
@@ -432,277 +402,215 @@ class Views:
         link.start()
         return link
 
-    def _place(self, known: _Session) -> None:
-        """Give ``known`` to the worker with the fewest views, or to a new one."""
+    def _place(self, view: _Followed) -> None:
+        """Give ``view`` to the worker with the fewest views, or to a new one."""
+        if self.unavailable is not None:
+            return
         link = min((link for link in self._links if not link.gone), key=lambda link: len(link.sessions), default=None)
         if link is None or len(link.sessions) >= self._per_worker:
-            if self.unavailable is not None:
-                return
             link = self._new_link()
-        link.sessions.add(known.number)
-        known.link = link
+        link.sessions.add(view.book.number)
+        view.link = link
         if link.ready:
-            self._begin(known)
+            self._begin(view)
 
     def _ready(self, link: Link) -> None:
         self._failures = 0
         for number in sorted(link.sessions):
             self._begin(self._by_number[number])
 
-    def _begin(self, known: _Session) -> None:
-        """Open ``known`` in its worker, from its keyframe, and feed it again from there."""
-        link = known.link
+    def _begin(self, view: _Followed) -> None:
+        """Open ``view`` in its worker, from its keyframe, and feed it again from there."""
+        link, book = view.link, view.book
         if link is None:
             return
-        known.life += 1
-        life = known.life
-        known.opened = False
-        known.sent = known.done = known.kept
-        known.sent_resizes = known.kept_resizes
+        book.begin()
+        life = book.life
 
         def opened(result: Result) -> None:
-            if known.closed or known.life != life:
+            if view.closed or book.life != life:
                 return
             if result.error:
-                self._without_keyframe(known)
-                self._begin(known)
+                if not book.keyframe:  # an empty view that cannot be opened is our own defect: say so to who asks
+                    log.error("%s: no view (%s)", book.id, result.error)
+                    return
+                book.without_keyframe()
+                self._begin(view)
                 return
-            known.opened = True
-            known.work.set()
-            self._arrived(known)
+            book.opened = True
+            view.work.set()
+            self._arrived(view)
 
-        order = Open(link.seq(), known.number, known.rows, known.cols, known.kept, known.keyframe, known.incomplete)
-        link.send(order, opened)
-
-    @staticmethod
-    def _without_keyframe(known: _Session) -> None:
-        known.keyframe, known.incomplete = b"", True
+        link.send(
+            Open(link.seq(), book.number, book.rows, book.cols, book.kept, book.keyframe, book.incomplete), opened
+        )
 
     def _lost(self, link: Link, order: Order | None, why: str) -> None:
-        """A worker is gone. Blame what it worked on, and give its sessions to the next one."""
-        if link in self._links:
-            self._links.remove(link)
+        """A worker is gone. Blame what it worked on, and give its views to the next one."""
+        self._links.remove(link)
         if self._closed:
             return
         self.crashes += 1
         homeless = [self._by_number[number] for number in sorted(link.sessions) if number in self._by_number]
-        for known in homeless:
-            known.link, known.opened, known.keeping = None, False, False
-            known.life += 1
-        if not link.ready and order is None and not link.was_ready:
+        for view in homeless:
+            view.link = None
+            view.book.begin()
+        if not link.started:
             self._failures += 1
             if link.error or self._failures >= START_FAILURES_MAX:
-                self._give_up(link.error or f"the view worker does not start: {why}", homeless)
+                self.unavailable = link.error or f"the view worker does not start: {why}"
+                log.error("no views: %s", self.unavailable)
+                for view in self._sessions.values():
+                    self._arrived(view)
                 return
-        elif order is not None:
-            self._blame(order)
-        handle: list[asyncio.TimerHandle] = []
+        if order is not None:
+            guilty = self._by_number.get(order.session)
+            log.warning("a view worker is gone (%s) at %s of %s", why, type(order).__name__, guilty and guilty.book.id)
+            if guilty is not None:
+                guilty.book.blame(order)
+        self._later(RESTART_S * self._failures, lambda: self._resettle(homeless))
 
-        def again() -> None:
-            self._restarts.discard(handle[0])
-            if not self._links:
-                self._new_link()
-            for known in homeless:
-                if not known.closed and known.link is None:
-                    self._place(known)
+    def _later(self, seconds: float, act: Callable[[], None]) -> None:
+        def due() -> None:
+            self._restarts.discard(handle)
+            act()
 
-        handle.append(self._loop.call_later(RESTART_S * self._failures, again))
-        self._restarts.add(handle[0])
+        handle = self._loop.call_later(seconds, due)
+        self._restarts.add(handle)
 
-    def _give_up(self, why: str, homeless: list[_Session]) -> None:
-        self.unavailable = why
-        for known in homeless:
-            self._arrived(known)
-
-    def _blame(self, order: Order) -> None:
-        """Note what killed a worker, so that the second time it is done without."""
-        known = self._by_number.get(order.session)
-        if known is None:
-            return
-        kind = "feed" if isinstance(order, Feed) else "ask" if isinstance(order, Ask) else "open"
-        known.deaths[kind] = known.deaths.get(kind, 0) + 1
-        if isinstance(order, Feed):
-            start, end = order.offset, order.offset + len(order.data)
-            if end - start <= CAREFUL_CHUNK and known.suspect[0] <= start < known.suspect[1]:
-                known.skips.append((start, end))
-            else:
-                known.suspect = start, end
-        elif isinstance(order, Resize):
-            if known.deaths[kind] >= 2:  # begin anew behind it, in the new size
-                at = known.resizes[known.kept_resizes].offset if known.kept_resizes < len(known.resizes) else known.kept
-                known.resizes = [later for later in known.resizes if later.offset > at]
-                known.kept_resizes = 0
-                known.kept, known.rows, known.cols = at, order.rows, order.cols
-                self._without_keyframe(known)
-        elif isinstance(order, Open) and known.deaths[kind] >= 2:
-            self._without_keyframe(known)
+    def _resettle(self, homeless: list[_Followed]) -> None:
+        if not self._links:
+            self._new_link()
+        for view in homeless:
+            if not view.closed and view.link is None:
+                self._place(view)
 
     def _changed(self, number: int, state: ViewState) -> None:
-        known = self._by_number.get(number)
-        if known is not None:
-            known.state = state
-            self._on_state(known.id, state)
+        view = self._by_number.get(number)
+        if view is not None:
+            view.book.state = state
+            self._on_state(view.book.id, state)
 
     # ---- feeding -----------------------------------------------------------------------------------------------------
 
-    async def _pump(self, known: _Session) -> None:
-        """Feed one view for as long as it lives: at once while output trickles, late while it floods and nobody looks."""
+    async def _pump(self, view: _Followed) -> None:
+        """Feed one view for as long as it lives: at once while output trickles, late while it floods unseen."""
+        book = view.book
         while True:
-            link = known.link
-            if link is None or not known.opened:
-                await self._until_work(known)
-            elif self._resize_due(known, link):
+            link = view.link
+            if link is None or not book.opened:
+                await self._until_work(view)
                 continue
-            elif known.sent >= known.head or self._full(known, link):
-                await self._until_work(known)
-            elif (delay := self._delay(known)) > 0:
-                known.flooding = True
-                try:
-                    await asyncio.wait_for(known.hurry.wait(), delay)
-                except TimeoutError:
-                    pass
-                known.flooding = False
-            elif not await self._feed(known, link):
-                await self._until_work(known)
+            size = book.size_due()
+            if size is not None:
+                link.send(Resize(link.seq(), book.number, size.rows, size.cols), _ignored)
+            elif book.skip_due() > book.sent:
+                self._skip(view, link, book.skip_due(), "crashed")
+            elif book.sent >= book.head or book.full() or link.bytes_out >= LINK_WINDOW:
+                await self._until_work(view)
+            elif (delay := book.delay(self._loop.time(), self._lag_max)) > 0:
+                await self._rest(view, delay)
+            elif not await self._feed(view, link):
+                await self._until_work(view)
 
     @staticmethod
-    async def _until_work(known: _Session) -> None:
-        known.work.clear()
-        await known.work.wait()
+    async def _until_work(view: _Followed) -> None:
+        view.work.clear()
+        await view.work.wait()
 
     @staticmethod
-    def _full(known: _Session, link: Link) -> bool:
-        return known.sent - known.done >= SESSION_WINDOW or link.bytes_out >= LINK_WINDOW
+    async def _rest(view: _Followed, seconds: float) -> None:
+        """Leave a flooding view behind for a moment, unless somebody begins to wait for it."""
+        view.resting = True
+        try:
+            await asyncio.wait_for(view.hurry.wait(), seconds)
+        except TimeoutError:
+            pass
+        finally:
+            view.resting = False
 
-    def _delay(self, known: _Session) -> float:
-        """Return for how many seconds to leave ``known`` behind: while it floods, nobody waits and the lag is bearable."""
-        if known.hurried or known.head - known.sent >= self._lag_max:
-            return 0.0
-        now = self._loop.time()
-        age = now - known.seen_at
-        if age >= FLOOD_S:
-            flood = known.head - known.seen >= FLOOD_BYTES * max(1.0, age / FLOOD_S / 4) and age < 10 * FLOOD_S
-            known.seen_at, known.seen = now, known.head
-            return FLOOD_S if flood else 0.0
-        return FLOOD_S - age if known.head - known.seen >= FLOOD_BYTES else 0.0
-
-    def _resize_due(self, known: _Session, link: Link) -> bool:
-        if known.sent_resizes >= len(known.resizes) or known.resizes[known.sent_resizes].offset > known.sent:
-            return False
-        due = known.resizes[known.sent_resizes]
-        known.sent_resizes += 1
-        link.send(Resize(link.seq(), known.number, due.rows, due.cols), lambda _result: None)
-        return True
-
-    async def _feed(self, known: _Session, link: Link) -> bool:
+    async def _feed(self, view: _Followed, link: Link) -> bool:
         """Send the next piece; False if there was none to be had."""
-        life, start = known.life, known.sent
-        most = self._piece(known)
-        if most < 0:
-            self._skip(known, link, start, start - most, "crashed")
-            return True
-        offset, data = await self._source.read(known.id, start, most)
-        if known.life != life or known.link is not link:
+        book = view.book
+        life, start = book.life, book.sent
+        offset, data = await self._source.read(book.id, start, book.piece())
+        if book.life != life or view.link is not link:
             return True  # fed anew from the keyframe meanwhile
         if offset > start:
-            self._skip(known, link, start, offset, "gone")
+            self._skip(view, link, offset, "gone")
+        data = bytes(data[: book.boundary(offset) - offset])
         if not data:
             return offset > start
-        limit = self._boundary(known, offset)
-        data = bytes(data[: limit - offset]) if limit < offset + len(data) else data
-        if not data:
-            return True
-        known.sent = offset + len(data)
-        known.head = max(known.head, known.sent)
+        book.sent = offset + len(data)
+        book.head = max(book.head, book.sent)
         link.bytes_out += len(data)
-        order = Feed(link.seq(), known.number, offset, data)
-
-        def fed(result: Result) -> None:
-            self._fed(known, link, life, order, result)
-
-        link.send(order, fed)
+        order = Feed(link.seq(), book.number, offset, data)
+        link.send(order, lambda result: self._fed(view, link, life, order, result))
         return True
 
-    def _piece(self, known: _Session) -> int:
-        """Return how much may be fed next; negative: that much is to be skipped."""
-        for start, end in known.skips:
-            if start <= known.sent < end:
-                return known.sent - end
-        careful = known.suspect[0] <= known.sent < known.suspect[1]
-        most = CAREFUL_CHUNK if careful else CHUNK
-        return min(most, self._boundary(known, known.sent) - known.sent, known.head - known.sent)
-
-    @staticmethod
-    def _boundary(known: _Session, offset: int) -> int:
-        """Return the offset that one piece from ``offset`` on must not go beyond."""
-        after = [start for start, _end in known.skips if start > offset]
-        after += [known.suspect[0]] if known.suspect[0] > offset else []
-        after += [resize.offset for resize in known.resizes[known.sent_resizes :][:1]]
-        return min(after, default=1 << 62)
-
-    def _skip(self, known: _Session, link: Link, start: int, end: int, why: str) -> None:
-        known.sent = end
-        life = known.life
+    def _skip(self, view: _Followed, link: Link, end: int, why: str) -> None:
+        book = view.book
+        start, life = book.sent, book.life
+        book.sent = end
 
         def skipped(_result: Result) -> None:
-            if known.life == life:
-                known.done = max(known.done, end)
-                self._arrived(known)
+            if book.life == life:
+                book.done = max(book.done, end)
+                self._arrived(view)
 
-        link.send(protocol.Skip(link.seq(), known.number, start, end, why), skipped)
+        link.send(Skip(link.seq(), book.number, start, end, why), skipped)
 
-    def _fed(self, known: _Session, link: Link, life: int, order: Feed, result: Result) -> None:
+    def _fed(self, view: _Followed, link: Link, life: int, order: Feed, result: Result) -> None:
+        was_full = link.bytes_out >= LINK_WINDOW
         link.bytes_out -= len(order.data)
-        if link.bytes_out < LINK_WINDOW <= link.bytes_out + len(order.data):
+        if was_full and link.bytes_out < LINK_WINDOW:
             for number in link.sessions:
                 self._by_number[number].work.set()
-        if known.closed or known.life != life:
+        book = view.book
+        if view.closed or book.life != life:
             return
-        if result.error:
-            self._blame(order)  # an error of the engine that killed nobody: begin again, then do without
-            self._begin(known)
+        if result.error:  # it killed nobody, but the view is not what it should be: begin again, then do without
+            log.warning("%s: its view failed at %d (%s)", book.id, order.offset, result.error)
+            book.blame(order)
+            self._begin(view)
             return
-        known.done = order.offset + len(order.data)
-        known.work.set()
+        book.done = order.offset + len(order.data)
+        view.work.set()
         for end, reply in result.replies:
-            if end > known.replied:
-                known.replied = end
-                self._on_reply(known.id, end, reply)
-        self._arrived(known)
-        if known.done - known.kept >= KEYFRAME_BYTES:
-            self._keep(known)
-        elif known.timer is None:
-            known.timer = self._loop.call_later(KEYFRAME_S, self._keep_later, known)
+            if end > book.replied:
+                book.replied = end
+                self._on_reply(book.id, end, reply)
+        self._arrived(view)
+        if book.done - book.kept >= KEYFRAME_BYTES:
+            self._keep(view)
+        elif view.timer is None:
+            view.timer = self._loop.call_later(KEYFRAME_S, self._keep_later, view)
 
-    def _keep_later(self, known: _Session) -> None:
-        known.timer = None
-        if known.done > known.kept:
-            self._keep(known)
+    def _keep_later(self, view: _Followed) -> None:
+        view.timer = None
+        if view.book.done > view.book.kept:
+            self._keep(view)
 
-    def _keep(self, known: _Session) -> None:
+    def _keep(self, view: _Followed) -> None:
         """Have a keyframe made, so that a crash costs no more than what came after it."""
-        link = known.link
-        if known.keeping or known.closed or not known.opened or link is None:
+        link, book = view.link, view.book
+        if book.keeping or view.closed or not book.opened or link is None:
             return
-        known.keeping = True
-        life, resizes = known.life, known.sent_resizes
+        book.keeping = True
+        life, sizes = book.life, book.sizes_sent
+        order = Ask(link.seq(), book.number, "keyframe", history=KEYFRAME_HISTORY, careful=book.careful)
 
         def kept(result: Result) -> None:
-            if known.life != life:
+            if view.closed or book.life != life:
                 return
-            known.keeping = False
-            if result.error:
-                return
-            made = msgspec.msgpack.decode(result.body, type=protocol.Kept)
-            known.keyframe, known.kept = made.keyframe, made.offset
-            done = known.resizes[:resizes]
-            if done:
-                known.rows, known.cols = done[-1].rows, done[-1].cols
-            del known.resizes[:resizes]
-            known.sent_resizes -= resizes
-            known.kept_resizes = 0
-            known.skips = [skip for skip in known.skips if skip[1] > known.kept]
+            book.keeping = False
+            if not result.error:
+                made = msgspec.msgpack.decode(result.body, type=protocol.Kept)
+                book.keep(made.offset, made.keyframe, sizes)
+                book.answered(order)
 
-        careful = known.deaths.get("ask", 0) >= 2
-        ask = Ask(link.seq(), known.number, "keyframe", history=KEYFRAME_HISTORY, careful=careful)
-        link.send(ask, kept)
+        link.send(order, kept)
+
+
+def _ignored(_result: Result) -> None:
+    pass

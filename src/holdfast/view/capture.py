@@ -29,10 +29,11 @@ class Capture:
         extras = engine.extras()
         row, col, pending = engine.cursor
         shown, hidden = Screen(own, Saved(), engine.keyboard, _shape(engine)), None
+        above: list[bytes] = []
         try:
             if careful:
                 raise EngineError("no copy is wanted")
-            saved, hidden = self._copied(on_alternate, styles)
+            saved, hidden, above = self._copied(on_alternate, styles, history)
             shown = msgspec.structs.replace(shown, saved=saved)
         except EngineError:
             incomplete = True
@@ -51,18 +52,20 @@ class Capture:
             ansi={number: found for number in ANSI_MODES if (found := engine.mode(number, ansi=True)) is not None},
             tabs=extras.tabs, region=extras.region,
             other_keys=extras.other_keys, colours=_colours(engine), title=engine.title, cwd=engine.cwd, tail=tail, incomplete=incomplete,
-            history=tuple(engine.history(history, styled=True)) if history and not on_alternate else (),
+            history=tuple(above if on_alternate else engine.history(history, styled=True)),
         )  # fmt: skip
 
-    def _copied(self, on_alternate: bool, styles: Styles) -> tuple[Saved, Screen]:
-        twin = self.engine.copy()
+    def _copied(self, on_alternate: bool, styles: Styles, history: int) -> tuple[Saved, Screen, list[bytes]]:
+        """Return the saved cursor of the screen in view, the other screen, and, if that is the primary, its history."""
+        twin = self.engine.copy(history=on_alternate and history > 0)
         try:
             saved = _saved(twin)
             twin.feed(b"\x1b[?1049l" if on_alternate else b"\x1b[?47h")
             if twin.on_alternate == on_alternate:
                 raise EngineError("the copy did not change screens")
             rows = renumbered(twin.rows(), twin.styles.all(), styles)
-            return saved, Screen(rows, _saved(twin), twin.keyboard, _shape(twin))
+            above = twin.history(history, styled=True) if on_alternate else []
+            return saved, Screen(rows, _saved(twin), twin.keyboard, _shape(twin)), above
         finally:
             twin.close()
 

@@ -352,8 +352,8 @@ class Engine:
             protects=b'\x1b[1"q' in raw,
         )
 
-    def copy(self) -> "Engine":
-        """Return a copy without history, to look at what cannot be asked for (the other screen, saved cursors).
+    def copy(self, *, history: bool = False) -> "Engine":
+        """Return a copy, without history unless it is wanted, to look at what cannot be asked for (the other screen, saved cursors).
 
         Made through the engine's own snapshot, which is never kept nor let out of this process. Raises EngineError where
         the engine cannot make one (a wide character cut by a resize of the alternate screen, until it is redrawn).
@@ -367,7 +367,7 @@ class Engine:
             if enough:
                 return False  # history begins: the engine gives up writing, and that is all it does
             raw.extend(ffi.buffer(data, size))
-            while len(raw) >= head + 10 and not enough:
+            while not history and len(raw) >= head + 10 and not enough:
                 enough = int.from_bytes(raw[head : head + 2], "little") == _SNAPSHOT_READY
                 head += 10 + int.from_bytes(raw[head + 2 : head + 6], "little")
             return True
@@ -377,12 +377,13 @@ class Engine:
         writer.write = callback
         result = lib.ghostty_snapshot_encode(self._handle, writer[0])
         if not enough:
-            _checked(result or -2, "snapshot")
+            _checked(result if history else result or -2, "snapshot")
         decoder = ffi.new("GhosttySnapshotDecoder *")
         source = ffi.from_buffer(bytes(raw))
         _checked(lib.ghostty_snapshot_decoder_new_buf(ffi.NULL, decoder, source, len(raw)), "decoder")
         out = ffi.new("GhosttyTerminal *")
-        result = lib.ghostty_snapshot_decoder_ready(decoder[0], out)
+        finish = lib.ghostty_snapshot_decoder_decode if history else lib.ghostty_snapshot_decoder_ready
+        result = finish(decoder[0], out)
         lib.ghostty_snapshot_decoder_free(decoder[0])
         _checked(result, "copy")
         twin = Engine.__new__(Engine)
@@ -414,7 +415,7 @@ def _runs(packed: list[int], cells: Any, styles: Styles) -> tuple[Run, ...]:
     for col, cell in enumerate(packed):
         wide = cell >> 42 & 3
         if wide == 2 or (wide == 3 and col == len(packed) - 1):
-            continue    # the second half of a wide letter; the column at the end that one did not fit into
+            continue  # the second half of a wide letter; the column at the end that one did not fit into
         content = cell & 3
         key = cell >> 26 & 0x4FFFF  # style id and protected
         if content > 1:
@@ -431,7 +432,7 @@ def _runs(packed: list[int], cells: Any, styles: Styles) -> tuple[Run, ...]:
             code = cell >> 2 & 0x1FFFFF
             kind = BLANK if code == 0 or wide == 3 else CLUSTER if content == 1 else WIDE if wide else NARROW
             if kind == WIDE and code < 0x300:
-                kind = NARROW    # a wide letter printed through a line drawing set: a blank and its second half
+                kind = NARROW  # a wide letter printed through a line drawing set: a blank and its second half
         if kind != run_kind or number != run_style or kind == CLUSTER:
             if run_kind >= 0:
                 runs.append(Run("".join(letters), run_style, run_width, run_kind))

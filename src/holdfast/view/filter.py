@@ -19,6 +19,9 @@ REPEAT_MAX: Final = 4096
 OSC_PASSED: Final = frozenset({b"0", b"2", b"4", b"7", b"10", b"11", b"12", b"104", b"110", b"111", b"112"})
 """Title, colours, working directory. Not 8 (crashes), not 133 (the engine would clear prompts when resized; the host
 reads command marks itself), nothing that reaches outside the screen (clipboard, notifications)."""
+DROPPED: Final = b"\x18"
+"""What stands in place of what is dropped: CAN, since its escape character may have ended a sequence before it, which must
+not go on with what comes after it."""
 MODES_DROPPED: Final = frozenset({40, 69})
 """69, DECLRMM: crashes. 40 lets a program change the number of columns, which is the PTY's to say."""
 
@@ -67,6 +70,7 @@ class Filter:
     def feed(self, raw: bytes) -> list[Piece]:
         """Return what the engine may see now, split after every query so that a reply can be named by its end."""
         begin = 0
+        before: list[Piece] = []
         end = self.offset + len(raw)
         self.offset = end
         if self._skipping is not None:
@@ -75,14 +79,15 @@ class Filter:
                 return []
             begin = found.end() if found.group() == b"\x07" else found.start()
             self.tail, self._skipping = b"", None
+            before = [Piece(DROPPED, end - len(raw) + begin)]
         data = self.tail + raw[begin:] if self.tail or begin else raw
         base = end - len(data)  # raw offset of data[0]
         token = _next(data, 0)
         if token is None:  # nearly all output: one pass, no copy
             cut = _resting(data)
             self.tail = data[cut:]
-            return [Piece(data[:cut] if cut < len(data) else data, base + cut)] if cut else []
-        return self._pieces(data, base, token)
+            return [*before, Piece(data[:cut] if cut < len(data) else data, base + cut)] if cut else before
+        return before + self._pieces(data, base, token)
 
     def _pieces(self, data: bytes, base: int, token: re.Match[bytes] | None) -> list[Piece]:
         pieces: list[Piece] = []
@@ -124,13 +129,13 @@ class Filter:
                 self._skipping = is_osc
             return None, b""
         if len(body) > STRING_MAX or not (bell or data[token.end()] == 0x1B):  # CAN and SUB give a string up
-            return b"", b""
+            return DROPPED, b""
         if is_osc:
             return _command(body.translate(None, _CONTROLS), b"\x07" if bell else b"\x1b\\")
         if token["kind"] == b"P" and body[:2] in (b"$q", b"+q") and len(body) <= 1024 and body.isascii():
             whole = b"\x1bP" + body.translate(None, _CONTROLS) + b"\x1b\\"
             return whole, whole
-        return b"", b""
+        return DROPPED, b""
 
 
 def _next(data: bytes, at: int) -> re.Match[bytes] | None:
@@ -149,7 +154,7 @@ def _next(data: bytes, at: int) -> re.Match[bytes] | None:
 def _command(body: bytes, ending: bytes) -> tuple[bytes, bytes]:
     number = body.partition(b";")[0]
     if number not in OSC_PASSED:
-        return b"", b""
+        return DROPPED, b""
     whole = b"\x1b]" + body + ending
     return whole, whole if b"?" in body and number in (b"4", b"10", b"11", b"12") else b""
 
@@ -159,7 +164,7 @@ def _control(token: re.Match[bytes]) -> tuple[bytes, bytes]:
     if token["high"] is not None:  # a C1 byte would act inside the sequence: end it first, as UTF-8 terminals do
         return token.group() + b"\x18", b""
     if token["long"] is not None:
-        return b"", b""
+        return DROPPED, b""
     body, final = token["body"], token["final"]
     plain = body.translate(None, _CONTROLS)
     if final == b"h" and plain[:1] == b"?":
@@ -176,7 +181,7 @@ def _control(token: re.Match[bytes]) -> tuple[bytes, bytes]:
 
 def _executed(token: re.Match[bytes]) -> bytes:
     """Return the controls inside a sequence that is rewritten: they act on their own."""
-    return bytes(byte for byte in token.group() if (byte < 0x20 and byte != 0x1B))
+    return DROPPED + bytes(byte for byte in token.group() if byte < 0x20 and byte != 0x1B)
 
 
 def _resting(data: bytes) -> int:

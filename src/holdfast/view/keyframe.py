@@ -15,8 +15,8 @@ from holdfast.core.errors import HoldError
 from holdfast.view.cells import BLANK, CLUSTER, FLAGS_MAX, RGB, WIDE, Style, width
 from holdfast.view.filter import STRING_MAX, Filter
 from holdfast.view.repaint import repaint
-from holdfast.view.stored import opened, sealed
 from holdfast.view.state import COLS_MAX, COLS_MIN, ROWS_MAX, ROWS_MIN, Pen, Saved, Screen, State
+from holdfast.view.stored import opened, sealed
 
 PACKED_MAX: Final = 32 << 20
 """Most bytes a keyframe may unpack to; HISTORY_MAX keeps ours far below."""

@@ -55,7 +55,7 @@ class Screen(msgspec.Struct, frozen=True, array_like=True):
     rows: tuple[Row, ...] = ()
     saved: Saved | None = None
     keyboard: int = 0
-    shape: int = 0    # DECSCUSR parameter
+    shape: int = 0  # DECSCUSR parameter
 
 
 class Colours(msgspec.Struct, frozen=True, array_like=True):

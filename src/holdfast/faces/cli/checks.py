@@ -49,8 +49,6 @@ def all_of() -> list[Check]:
 
 def python() -> Check:
     version = ".".join(map(str, sys.version_info[:3]))
-    if sys.version_info < (3, 11):
-        return Check("python", FAIL, f"{version} is too old", "install Python 3.11 or later")
     return Check("python", OK, f"{version}, {sys.executable}")
 
 
@@ -107,8 +105,12 @@ def cgroups() -> Check:
             mine = root / unified.lstrip("/")
             if os.access(mine / "cgroup.procs", os.W_OK):
                 return Check("cgroups", OK, f"version 2, {mine} may be divided")
-            return Check("cgroups", WARN, "version 2, not delegated to you: children that fork away are found by walking the tree",
-                         "`hold host install` runs the host under systemd with Delegate=yes")  # fmt: skip
+            return Check(
+                "cgroups",
+                WARN,
+                "version 2, not delegated to you: children that fork away are found by walking the tree",
+                "`hold host install` runs the host under systemd with Delegate=yes",
+            )
     usable = [name for name in ("memory", "pids", "freezer") if os.access(f"/sys/fs/cgroup/{name}", os.W_OK)]
     if usable:
         return Check("cgroups", OK, f"version 1, writable: {', '.join(usable)}")

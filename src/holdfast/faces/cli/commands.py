@@ -12,21 +12,20 @@ from holdfast import __version__
 from holdfast.client.connection import Connection, plain
 from holdfast.client.endings import DETACHED, REFUSED, exit_status, told
 from holdfast.core.errors import HostUnreachable
-from holdfast.faces.cli import fast, following, hosting, show
+from holdfast.faces.cli import fast, hosting, show
+from holdfast.faces.cli.main import BRIEF
 from holdfast.faces.cli.options import ATTACH, NEW
 from holdfast.faces.cli.skin import (
-    Duration, HoldGroup, fail, from_table, json_option, name_argument, say_json, width,
-)  # fmt: skip
-
-BRIEF = """\
-Holdfast keeps what you run alive without you.
-
-  hold new build -- make -j8   start something in a session, and watch it; Ctrl-\\ d leaves it running
-  hold ls                      what is running
-  hold attach build            come back, from any terminal
-
-All commands: hold --help   See it at work: hold demo
-"""
+    Duration,
+    HoldGroup,
+    NewCommand,
+    fail,
+    from_table,
+    json_option,
+    name_argument,
+    say_json,
+    width,
+)
 
 
 @click.group(
@@ -42,7 +41,7 @@ def cli(ctx: click.Context) -> None:
         click.echo(BRIEF, nl=False)
 
 
-@cli.command(no_args_is_help=False)
+@cli.command(cls=NewCommand, short_help="Start a session and attach to it.")
 @name_argument(required=False)
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- CMD...]")
 @from_table(NEW.options)
@@ -55,7 +54,7 @@ def new(**parameters: Any) -> None:
     raise click.exceptions.Exit(fast.run(fast.new, parameters))
 
 
-@cli.command()
+@cli.command(short_help="Join a running session.")
 @name_argument()
 @from_table(ATTACH.options)
 def attach(**parameters: Any) -> None:
@@ -67,7 +66,7 @@ def attach(**parameters: Any) -> None:
     raise click.exceptions.Exit(fast.run(fast.attach, parameters))
 
 
-@cli.command()
+@cli.command(short_help="List sessions.")
 @click.option("-a", "--all", "ended", is_flag=True, help="Also those that ended.")
 @json_option
 def ls(ended: bool, as_json: bool) -> None:
@@ -86,7 +85,7 @@ def ls(ended: bool, as_json: bool) -> None:
         )
 
 
-@cli.command()
+@cli.command(short_help="What a session is right now: processes, sockets, ...")
 @name_argument()
 @click.option("--watch", is_flag=True, help="Show it anew every interval, until Ctrl-C.")
 @click.option("--interval", type=Duration(), default="1s", help="For --watch; default 1s.")
@@ -106,7 +105,7 @@ def info(name: str, watch: bool, interval: float, as_json: bool) -> None:
             time.sleep(max(0.1, interval))
 
 
-@cli.command()
+@cli.command(short_help="Type into a session.")
 @name_argument()
 @click.argument("words", nargs=-1, metavar="[TEXT...]")
 @click.option("--keys", is_flag=True, help="TEXT names keys: Ctrl+C Up Enter Alt+x F5.")
@@ -146,7 +145,7 @@ def _to_type(words: tuple[str, ...], keys: bool, enter: bool) -> bytes:
     return data
 
 
-@cli.command()
+@cli.command(short_help="Show the screen of a session.")
 @name_argument()
 @click.option("--text", "kind", flag_value="text", default="text", help="As plain text; the default.")
 @click.option("--screen", "kind", flag_value="screen", help="With its colours, as the screen is.")
@@ -172,7 +171,7 @@ def view(name: str, kind: str, history: int, as_json: bool) -> None:
         click.echo("\n".join(text.lines).rstrip("\n"))
 
 
-@cli.command()
+@cli.command(short_help="Print the output of a session, byte for byte.")
 @name_argument()
 @click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until the session ends.")
 @click.option(
@@ -196,6 +195,8 @@ def tail(name: str, follow: bool, count: int, start: int | None) -> None:
 
     What is no longer kept is said on standard error with its range, never skipped silently.
     """
+    from holdfast.faces.cli import following
+
     out = sys.stdout.buffer
     offset = following.first(name, count, start)
     if not follow:
@@ -210,7 +211,7 @@ def tail(name: str, follow: bool, count: int, start: int | None) -> None:
     raise click.exceptions.Exit(exit_status(plain(ending)))
 
 
-@cli.command()
+@cli.command(short_help="Wait until a session ends; exit with its status.")
 @name_argument()
 @click.option(
     "--timeout", type=Duration(), metavar="DURATION", help="Give up after this long (status 124); the session runs on."
@@ -218,9 +219,11 @@ def tail(name: str, follow: bool, count: int, start: int | None) -> None:
 @json_option
 def wait(name: str, timeout: float | None, as_json: bool) -> None:
     """Wait until a session ends and exit with its own status."""
+    from holdfast.faces.cli import following
+
     until = None if timeout is None else time.monotonic() + timeout
     while True:
-        left = None if until is None else max(0.0, until - time.monotonic())
+        left = None if until is None else max(0.001, until - time.monotonic())
         try:
             with following.reconnected() as host:
                 ending = host.wait(name, timeout=left)
@@ -234,7 +237,7 @@ def wait(name: str, timeout: float | None, as_json: bool) -> None:
     raise click.exceptions.Exit(exit_status(plain(ending)))
 
 
-@cli.command()
+@cli.command(short_help="End sessions.")
 @name_argument(many=True)
 @click.option(
     "--grace", type=Duration(), default="2s", metavar="DURATION", help="Between HUP, TERM and KILL; default 2s."
@@ -246,7 +249,7 @@ def kill(names: tuple[str, ...], grace: float) -> None:
             host.kill(name, grace)
 
 
-@cli.command()
+@cli.command(short_help="Postpone the reaping of an idle session.")
 @name_argument()
 @click.argument("time_", metavar="DURATION|off", type=str)
 def keep(name: str, time_: str) -> None:
@@ -256,7 +259,7 @@ def keep(name: str, time_: str) -> None:
         host.keep(name, seconds)
 
 
-@cli.command()
+@cli.command(short_help="Give a session another name.")
 @name_argument()
 @click.argument("new_name")
 def rename(name: str, new_name: str) -> None:
@@ -265,7 +268,7 @@ def rename(name: str, new_name: str) -> None:
         host.rename(name, new_name)
 
 
-@cli.command()
+@cli.command(short_help="Remove the record of ended sessions.")
 @name_argument(many=True)
 def forget(names: tuple[str, ...]) -> None:
     """Remove the record of ended sessions: output, journal and last screen."""
@@ -278,16 +281,17 @@ cli.add_command(hosting.host)
 cli.add_command(hosting.doctor)
 
 
-@cli.command(context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def demo(arguments: tuple[str, ...]) -> None:
+@cli.command(short_help="See it at work on a real build.")
+@click.option("--keep", is_flag=True, help="Leave its files for a look.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def demo(keep: bool, as_json: bool) -> None:
     """Show it at work on a real build: kill the terminal, kill the host, come back, and check every byte."""
-    from holdfast.faces.cli import demo as story
+    from holdfast.faces.cli.demo import run as tell
 
-    raise click.exceptions.Exit(story.run(*arguments))
+    raise click.exceptions.Exit(tell(json=as_json, keep=keep))
 
 
-@cli.command()
+@cli.command(short_help="Make your shell complete `hold`.")
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
     """Print what makes a shell complete `hold`: eval "$(hold completion bash)" in its startup file."""
@@ -296,3 +300,20 @@ def completion(shell: str) -> None:
     kind = get_completion_class(shell)
     assert kind is not None
     click.echo(kind(cli, {}, "hold", "_HOLD_COMPLETE").source())
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return the exit status; what click has to say is said our way."""
+    try:
+        status = cli.main(arguments, prog_name="hold", standalone_mode=False)
+    except click.UsageError as error:
+        what = error.format_message().rstrip(".")
+        path = error.ctx.command_path if error.ctx is not None else "hold"
+        click.echo(f"hold: {what[:1].lower()}{what[1:]}; `{path} --help` tells how", err=True)
+        return error.exit_code
+    except click.ClickException as error:
+        click.echo(f"hold: {error.format_message()}", err=True)
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        return 130
+    return status if isinstance(status, int) else 0

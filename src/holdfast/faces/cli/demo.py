@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from holdfast.client import events as ev
 from holdfast.client.connection import Connection
+from holdfast.client.places import here
 from holdfast.client.sdk import Client, Session, connect
 from holdfast.core.errors import HoldError
 from holdfast.faces.cli import workload
@@ -174,7 +175,9 @@ def hold_json(*words: str) -> Any:
         check=False,
     )
     if done.returncode != 0:
-        raise NotHeldError(f"`hold {' '.join(words)}` ended with {done.returncode}: {done.stderr.strip()}")
+        raise NotHeldError(
+            f"`hold {' '.join(words)}` ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
+        )
     return json_module.loads(done.stdout)
 
 
@@ -232,7 +235,10 @@ def _kill_host(story: Story, build: workload.Build, host: int, root: int, born: 
         return sum(1 for file in build.folder.iterdir() if file.suffix in (".o", ".pyc"))
 
     until(lambda: built() >= 2 * workload.UNITS // SHARE, "a third of the files was built")
-    os.kill(host, signal.SIGKILL)
+    try:
+        os.kill(host, signal.SIGKILL)
+    except ProcessLookupError:
+        raise NotHeldError(f"the host, pid {host}, was gone before it was killed; its log: {_log_tail()}") from None
     until(lambda: started(host) is None, "the host was gone")
     before = built()
     until(lambda: built() >= before + 10 or started(root) is None, "ten more files were built")
@@ -244,6 +250,13 @@ def _kill_host(story: Story, build: workload.Build, host: int, root: int, born: 
         started_at_tick=started(root),
         files=f"{before} -> {built()} of {workload.UNITS}",
     )
+
+
+def _log_tail() -> str:
+    try:
+        return here().host_log.read_text(errors="replace")[-400:]
+    except OSError as error:
+        return str(error)
 
 
 async def _come_back(story: Story, build: workload.Build, before: dict[str, Any], generation: int) -> None:

@@ -25,7 +25,7 @@ NOT_INHERITED = frozenset(
 SIZE = (24, 80)  # of a session started where no terminal is
 
 
-class Complaint(Exception):
+class Complaint(Exception):  # noqa: N818 - named for what is the case, like the errors of core
     """Said to the user as `hold: what; do`, with this exit status."""
 
     def __init__(self, status: int, what: str, do: str = "") -> None:
@@ -44,8 +44,8 @@ def complain(error: Exception) -> int:
 
         status, text = endings.UNREACHABLE, str(HostUnreachable(error.where, error.why))
     elif isinstance(error, lean.Garbled):
-        status = endings.UNREACHABLE
-        text = f"what answers at {places.socket_path()} does not speak our protocol ({error}); `hold host restart` replaces it, sessions stay"
+        status, at = endings.UNREACHABLE, places.socket_path()
+        text = f"what answers at {at} does not speak our protocol ({error}); `hold host restart` replaces it"
     else:
         raise error
     sys.stderr.write(f"hold: {text}\n")
@@ -59,8 +59,11 @@ def inside() -> str:
 
 def _check_terminal(nested: bool) -> None:
     if not (os.isatty(0) and os.isatty(1)):
-        raise Complaint(endings.REFUSED, "attach needs a terminal on standard input and output; nothing was changed",
-                        "`hold send`, `hold view` and `hold tail` work without one, `hold new -d` starts a session without one")  # fmt: skip
+        raise Complaint(
+            endings.REFUSED,
+            "attach needs a terminal on standard input and output; nothing was changed",
+            "`hold send`, `hold view`, `hold tail` and `hold new -d` work without one",
+        )
     if inside() and not nested:
         from holdfast.core.errors import Nested
 
@@ -84,18 +87,34 @@ def attach(*, name: str, observe: bool, prefix: str | None, nested: bool) -> int
     return terminal.attach(name, path=path, connection=reach(path), prefix=key, observe=observe, inside=inside())
 
 
-def new(*, name: str | None, command: tuple[str, ...], detach: bool, cwd: str | None, env: tuple[str, ...], size: str | None,
-        prefix: str | None, nested: bool) -> int:  # fmt: skip
-    """`hold new`. With ``detach`` prints the session's name, else attaches to it. Returns the exit status; raises as attach."""
+def new(
+    *,
+    name: str | None,
+    command: tuple[str, ...],
+    detach: bool,
+    cwd: str | None,
+    env: tuple[str, ...],
+    size: str | None,
+    prefix: str | None,
+    nested: bool,
+) -> int:
+    """`hold new`. With ``detach`` prints the session's name, else attaches to it. Returns and raises as ``attach``."""
     key = _prefix(prefix)
     if not detach:
         _check_terminal(nested)
+    words = list(command) or shell()
+    if not all(_travels(word) for word in (*words, cwd or "")):
+        raise Complaint(
+            endings.REFUSED,
+            "a word of the command is not UTF-8; nothing was started",
+            "put it in a script, and run that",
+        )
     path = places.socket_path()
     line = Line(reach(path), lean.fresh_id(), "cli", inside())
     ref = line.next_ref()
     request = lean.open_session(
         ref,
-        list(command) or shell(),
+        words,
         environment(env),
         folder(cwd),
         dimensions(size),
@@ -120,6 +139,14 @@ def new(*, name: str | None, command: tuple[str, ...], detach: bool, cwd: str | 
     )
 
 
+def _travels(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def shell() -> list[str]:
     """The user's shell, as a login shell: what a fresh terminal window would run."""
     chosen = os.environ.get("SHELL")
@@ -134,8 +161,11 @@ def shell() -> list[str]:
 
 
 def environment(changes: tuple[str, ...]) -> dict[str, str]:
-    """Our environment for the session, less what is true only here, with ``changes`` (NAME=VALUE, or NAME- to leave out)."""
-    found = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED}
+    """Our environment for the session, with ``changes`` (NAME=VALUE, or NAME- to leave NAME out).
+
+    Left out are what is true only here and what is not UTF-8, which no message can carry.
+    """
+    found = {k: v for k, v in os.environ.items() if k not in NOT_INHERITED and _travels(k) and _travels(v)}
     for change in changes:
         name, equals, value = change.partition("=")
         if equals and name:
@@ -152,7 +182,7 @@ def environment(changes: tuple[str, ...]) -> dict[str, str]:
 def folder(cwd: str | None) -> str:
     """Where the session starts, as an absolute path."""
     try:
-        return os.path.abspath(cwd) if cwd else os.getcwd()  # noqa: PTH100, PTH109 - pathlib costs 6 ms on this path
+        return os.path.abspath(cwd) if cwd else os.getcwd()
     except OSError:
         raise Complaint(endings.REFUSED, "the folder you are in is gone", "give another one with --cwd") from None
 

@@ -1,4 +1,4 @@
-"""Read a session's output over as many hosts as it takes: a restart of the host is a pause, and the offset carries on."""
+"""Read a session's output over as many hosts as it takes: a restart of the host is a pause, the offset carries on."""
 
 from __future__ import annotations
 
@@ -85,6 +85,6 @@ def _part(part: Any, offset: int, out: BinaryIO) -> tuple[Any, int]:
 
 def _gap(start: int, end: int, why: str) -> None:
     click.echo(
-        f"hold: bytes {start} to {end} of the output are not kept any more ({why or 'evicted'}); what follows begins after them",
+        f"hold: bytes {start} to {end} of the output are not kept any more ({why or 'evicted'})",
         err=True,
     )

@@ -14,8 +14,7 @@ from holdfast.client.dial import Unreachable
 from holdfast.client.endings import REFUSED, UNREACHABLE, span
 from holdfast.client.places import here
 from holdfast.core.errors import HostUnreachable
-from holdfast.faces.cli import checks, unit
-from holdfast.faces.cli.skin import HoldGroup, fail, json_option, say_json
+from holdfast.faces.cli.skin import HoldCommand, HoldGroup, fail, json_option, say_json
 
 STOP_S = 10.0  # for the daemon to be gone once it said it stops
 
@@ -63,7 +62,8 @@ def up() -> None:
     with Connection(start=False) as link:
         status = link.status()
     click.echo(
-        f"{'started' if started else 'runs already'}: pid {status.pid}, generation {status.generation}, {status.sessions} sessions",
+        f"{'started' if started else 'runs already'}: pid {status.pid}, generation {status.generation}, "
+        f"{status.sessions} sessions",
         err=True,
     )
 
@@ -114,9 +114,10 @@ def status(as_json: bool) -> None:
     if as_json:
         say_json({"running": True, "host": welcome.host, "name": welcome.host_name, **plain(found)})
         return
+    up_for = span(max(0.0, time.time() - found.started_at))
     views = ", ".join(map(str, found.view_pids)) or "none"
     click.echo(
-        f"host      pid {found.pid}, {found.software}, generation {found.generation}, up {span(max(0.0, time.time() - found.started_at))}\n"
+        f"host      pid {found.pid}, {found.software}, generation {found.generation}, up {up_for}\n"
         f"sessions  {found.sessions}\nkeeper    pid {found.keeper_pid}\nviews     pid {views}\n"
         f"runtime   {found.runtime}\nstate     {found.state}\nlog       {here().host_log}"
     )
@@ -129,6 +130,8 @@ def status(as_json: bool) -> None:
 @click.option("--force", is_flag=True, help="Replace a unit that was changed by hand.")
 def install(only_print: bool, force: bool) -> None:
     """Write a systemd user unit for the host. Enables and starts nothing; says how to."""
+    from holdfast.faces.cli import unit
+
     text = unit.text()
     if only_print:
         click.echo(text, nl=False)
@@ -147,10 +150,12 @@ def install(only_print: bool, force: bool) -> None:
         click.echo(line)
 
 
-@click.command()
+@click.command(cls=HoldCommand)
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check what this machine allows, with what to do about it. Starts nothing. Status 122 if something must be fixed."""
+    """Check what this machine allows, with what to do about it. Starts nothing. Status 122: something is broken."""
+    from holdfast.faces.cli import checks
+
     found = checks.all_of()
     if as_json:
         say_json({"version": __version__, "checks": [check.__dict__ for check in found]})

@@ -82,7 +82,7 @@ COMMANDS = {"attach": ATTACH, "new": NEW}
 def parse(arguments: list[str]) -> tuple[str, dict[str, object]] | None:
     """Return (command, its parameters as click would give them), or None: not one of the plain forms, ask click.
 
-    Plain forms: whole option names, values in the next argument or after ``=``, at most one name, the command after ``--``.
+    Plain forms: whole option names, values after ``=`` or in the next argument, one name, the command after ``--``.
     """
     if not arguments or (command := COMMANDS.get(arguments[0])) is None:
         return None
@@ -105,7 +105,7 @@ def parse(arguments: list[str]) -> tuple[str, dict[str, object]] | None:
             found[option.keyword] = True
         else:
             given = value if equals else next(rest, None)
-            if given is None:
+            if given is None or (not equals and given.startswith("-")):
                 return None
             before = found[option.keyword]
             found[option.keyword] = (*before, given) if isinstance(before, tuple) else given

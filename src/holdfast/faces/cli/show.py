@@ -28,7 +28,7 @@ def size(count: float) -> str:
 
 
 def table(rows: Sequence[Sequence[str]], *, width: int | None = None, flexible: int = -1) -> str:
-    """Return ``rows`` in columns two spaces apart; column ``flexible`` is cut with an ellipsis to fit ``width`` columns."""
+    """Return ``rows`` in columns two spaces apart; column ``flexible`` is cut with an ellipsis to fit ``width``."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     if width is not None and flexible >= 0:
         over = sum(widths) + 2 * (len(widths) - 1) - width
@@ -115,7 +115,7 @@ def details(session: Any, now: float) -> str:
 
 
 def _facts(facts: Iterable[tuple[str, str]]) -> str:
-    return "\n".join(f"{name:<10}{text}" for name, text in facts)
+    return "\n".join(f"{name:<14}{text}" for name, text in facts)
 
 
 def live(found: Mapping[str, Any]) -> str:
@@ -135,7 +135,7 @@ def _part(name: str, value: Any) -> str:
         return name + "\n" + "\n".join(f"  {clean(str(key))}: {_short(item)}" for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str) and any(isinstance(item, Mapping) for item in value):
         return name + "\n" + "\n".join(f"  {_short(item)}" for item in value)
-    return f"{name:<10}{_short(value)}"
+    return f"{name:<14}{_short(value)}"
 
 
 def _short(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What all commands of `hold` share: help with the exit contract, errors said one way, durations, completion of names."""
+"""What all commands of `hold` share: help with the exit contract, errors said one way, durations, completion."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.shell_completion import CompletionItem
@@ -32,6 +32,21 @@ class HoldCommand(click.Command):
         super().format_epilog(ctx, formatter)
         formatter.write_paragraph()
         formatter.write(CONTRACT + "\n")
+
+
+class NewCommand(HoldCommand):
+    """A command whose words after ``--`` are a command of their own, whatever came before: never taken for the name."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        before, rest = args, []
+        if "--" in args:
+            at = args.index("--")
+            before, rest = args[:at], args[at + 1 :]
+        left = super().parse_args(ctx, before)
+        if rest and ctx.params.get("command"):
+            raise click.UsageError("a session has one command; write it after --", ctx)
+        ctx.params["command"] = tuple(rest) or ctx.params.get("command", ())
+        return left
 
 
 class HoldGroup(click.Group):
@@ -101,7 +116,13 @@ def say_json(value: Any) -> None:
     click.echo(json.dumps(plain(value), indent=2, ensure_ascii=False))
 
 
-class Duration(click.ParamType):
+if TYPE_CHECKING:
+    _Seconds = click.ParamType[float]
+else:
+    _Seconds = click.ParamType  # click 8.1 has no parameter there
+
+
+class Duration(_Seconds):
     """A number with a unit, ``90s``, ``6h``, ``1d12h``; a bare number is seconds. Gives seconds."""
 
     name = "duration"

@@ -20,7 +20,7 @@ def path() -> Path:
 def text() -> str:
     """Return the unit. Stopping it stops the daemon alone: KillMode=process leaves keeper, holders and sessions be."""
     chosen = "".join(
-        f"Environment={name}={_escaped(os.environ[name])}\n"
+        f"Environment={_escaped(name + '=' + os.environ[name])}\n"
         for name in ("HOLDFAST_RUNTIME_DIR", "HOLDFAST_STATE_DIR")
         if os.environ.get(name)
     )

@@ -1,0 +1,73 @@
+"""`hold demo`: the story that needs no faith (R79), told whole, interrupted, and with the other workload."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from holdfast.faces.cli import workload
+from holdfast.faces.cli.demo import NotHeldError, Story, processes_in
+
+TELL = "import sys; from holdfast.faces.cli import demo; sys.exit(demo.run(json='json' in sys.argv))"
+
+
+def told(folder: Path, *words: str) -> subprocess.Popen[str]:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST")}
+    return subprocess.Popen(
+        [sys.executable, "-c", TELL, *words],
+        env={**environment, "TMPDIR": str(folder)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def test_the_demo_holds_and_leaves_nothing(short_dir: Path) -> None:
+    """Promise D1."""
+    demo = told(short_dir, "json")
+    out, _ = demo.communicate(timeout=110)
+    verdict = json.loads(out.splitlines()[-1])
+    assert (demo.returncode, verdict["held"], verdict["why"]) == (0, True, "")
+    assert len(verdict["steps"]) == 8
+    assert all(step["held"] and step["evidence"] for step in verdict["steps"])
+    assert list(short_dir.iterdir()) == []
+    assert processes_in(short_dir) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_demo_leaves_nothing(short_dir: Path, number: signal.Signals) -> None:
+    """Promise D2."""
+    demo = told(short_dir)
+    assert demo.stdout is not None
+    while not demo.stdout.readline().startswith("held  1."):
+        assert demo.poll() is None
+    demo.send_signal(number)
+    demo.communicate(timeout=60)
+    assert demo.returncode == 130
+    assert list(short_dir.iterdir()) == []
+    assert processes_in(short_dir) == []
+
+
+def test_one_step_that_breaks_breaks_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    story = Story(quiet=False)
+    story.check("this holds", True, pid=1)
+    with pytest.raises(NotHeldError):
+        story.check("this does not", False, pid=2)
+    assert story.verdict() == 1
+    assert "NOT held" in capsys.readouterr().out
+
+
+def test_a_story_without_steps_proves_nothing() -> None:
+    assert Story(quiet=True).verdict() == 1
+
+
+def test_without_a_compiler_python_is_built_and_computes_the_same_kind_of_sum(tmp_path: Path) -> None:
+    build = workload.write(tmp_path, compiler=False)
+    done = subprocess.run(build.argv, cwd=tmp_path, capture_output=True, check=True)
+    assert [done.stdout.count(build.said(unit) + b"\n") for unit in range(workload.UNITS)] == [1] * workload.UNITS
+    assert subprocess.run(build.program, capture_output=True, text=True, check=True).stdout == build.result
