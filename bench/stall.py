@@ -1,8 +1,8 @@
 """Stall: the longest time one write() of a producer takes, while host, holder and keeper are killed, and while the disk
 is slow. The producer floods its terminal in 4 KiB writes and keeps the worst; the bare PTY shows what the machine adds.
 
-The slow disk is a preloaded library that makes every write and fsync of a regular file take 100 ms, in all processes
-of the contender. Needs a compiler; left out, and said so, where there is none.
+The slow disk is a preloaded library that makes every write and fsync under the state folder take 100 ms, in all
+processes of the contender. It needs a compiler, and is left out, and said so, where there is none.
 """
 
 import os
@@ -37,10 +37,18 @@ os.rename(report + "~", report)
 SLOW_DISK = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>
-#include <sys/stat.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
-static void crawl(int fd) { struct stat s; if (!fstat(fd, &s) && S_ISREG(s.st_mode)) usleep(100000); }
+static void crawl(int fd) {
+  const char *under = getenv("SLOW_UNDER");
+  char link[40], path[4096];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  ssize_t size = readlink(link, path, sizeof path - 1);
+  if (under && size > 0 && !strncmp(path, under, strlen(under))) usleep(100000);
+}
 #define SLOW(type, name, parameters, arguments) \
   type name parameters { static type (*real) parameters; \
     if (!real) real = (type (*) parameters) dlsym(RTLD_NEXT, #name); \
@@ -53,9 +61,11 @@ SLOW(int, fdatasync, (int fd), (fd))
 """
 
 
-def victims(hold: Hold, name: str, who: str) -> int:
-    """Return the pid to kill. Asking also starts a host where none is left, as a user's next command would."""
-    session = hold.session(name)
+def victim(hold: Hold, name: str, who: str) -> int | None:
+    """Return the pid to kill, None when the flood is over. Asking also starts a host where none is left."""
+    session = next((session for session in hold.sessions() if session["name"] == name), None)
+    if session is None:
+        return None
     if who == "holder":
         return int(session["holder_pid"])
     return int(hold.status()["pid" if who == "host" else "keeper_pid"])
@@ -65,7 +75,7 @@ def flooded(
     contender: Contender,
     folder: Path,
     seconds: float,
-    disturb: Callable[[], None] | None = None,
+    disturb: Callable[[], bool] | None = None,
     *,
     watched: bool = False,
 ) -> tuple[float, int, int, int]:
@@ -83,8 +93,8 @@ def flooded(
         deadline, due = clock() + seconds + 30, clock() + 0.5
         while not report.exists() and clock() < deadline:
             if disturb and clock() >= due:
-                disturb()
-                done, due = done + 1, clock() + 0.3
+                done += disturb()
+                due = clock() + 0.3
             open_ones = [terminal for terminal in terminals if terminal.open]
             pump(open_ones, None, 0.05) if open_ones else time.sleep(0.05)
     worst, over, count = report.read_text().split()
@@ -127,8 +137,11 @@ def main() -> None:
                     continue
                 for who in ("host", "holder", "keeper"):
 
-                    def disturb(hold: Hold = contender, who: str = who) -> None:
-                        kill(victims(hold, "flood", who), signal.SIGKILL)
+                    def disturb(hold: Hold = contender, who: str = who) -> bool:
+                        pid = victim(hold, "flood", who)
+                        if pid is not None:
+                            kill(pid, signal.SIGKILL)
+                        return pid is not None
 
                     kept[who] = flooded(contender, folder, seconds, disturb)
                     told(f"hold, {who} killed", kept[who])
@@ -137,6 +150,7 @@ def main() -> None:
                 print("  (no compiler: the slow disk is left out)")
             for contender in ring:
                 contender.env["LD_PRELOAD"] = os.fspath(library or "")
+                contender.env["SLOW_UNDER"] = contender.env["HOLDFAST_STATE_DIR"]
                 for watched in (False, True):
                     what = "hold, slow disk, " + ("watched" if watched else "detached")
                     kept[what] = flooded(contender, folder, seconds, watched=watched)

@@ -176,7 +176,7 @@ class Raw:
 
     def __init__(self, path: Path) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.connect(str(path))    # blocking: a full backlog is waited for
+        self.sock.connect(str(path))  # blocking: a full backlog is waited for
         self.sock.settimeout(WAIT_S)
         self._frames = p.Frames(p.KEEPER_FRAME_MAX)
         self._ready: list[tuple[int, int, dict[str, p.Value]]] = []

@@ -1,4 +1,4 @@
-"""Frames: what is packed comes out, however it is cut; what could not have been packed ends the link and nothing else."""
+"""Frames: what is packed comes out, however it is cut; what could not have been packed ends the link, no more."""
 
 import pytest
 from hypothesis import given

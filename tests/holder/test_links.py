@@ -77,17 +77,22 @@ def test_another_uid_is_turned_away_even_where_the_folder_is_open(play: Play) ->
                 "s.connect(sys.argv[1]); sys.exit(len(s.recv(1)))"
             )
             child = await asyncio.create_subprocess_exec(sys.executable, "-I", "-S", "-c", code, str(path))
-            assert await child.wait() == 0    # end of file before a word was said
+            assert await child.wait() == 0  # end of file before a word was said
 
     play(story)
 
 
 def bad_frames() -> list[bytes]:
     whole = p.frame(p.HELLO, 1, {"version": 1, "role": "host"})
-    return [b"\0" * 64, b"GET / HTTP/1.0\r\n\r\n" * 9, (1 << 20).to_bytes(4, "little") + b"x" * 100, whole[:-3] + b"\xff" * 90]
+    return [
+        b"\0" * 64,
+        b"GET / HTTP/1.0\r\n\r\n" * 9,
+        (1 << 20).to_bytes(4, "little") + b"x" * 100,
+        whole[:-3] + b"\xff" * 90,
+    ]
 
 
-@pytest.mark.parametrize("bad", bad_frames())
+@pytest.mark.parametrize("bad", bad_frames(), ids=("zeros", "http", "long", "torn"))
 @pytest.mark.parametrize("where", ["holder", "keeper"])
 def test_garbage_closes_that_link_and_nothing_else(play: Play, bad: bytes, where: str) -> None:
     async def story(made: Rig) -> None:
@@ -95,7 +100,7 @@ def test_garbage_closes_that_link_and_nothing_else(play: Play, bad: bytes, where
         start = len(await output(holder, b"ready\n"))
         path = holder.path if where == "holder" else made.places.keeper_socket
         raw = Raw(path)
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):    # it may be closed before all is said
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may be closed before all is said
             raw.send(bad + b"\xff" * (5 << 20))
             raw.sock.shutdown(socket.SHUT_WR)
         with contextlib.suppress(EOFError):
@@ -115,7 +120,7 @@ def test_half_a_frame_holds_nobody_up(play: Play) -> None:
         await output(holder, b"ready\n")
         raws = [Raw(path) for path in (holder.path, made.places.keeper_socket) for _ in range(80)]
         for raw in raws:
-            with contextlib.suppress(OSError):    # more than may stay: the oldest are dropped
+            with contextlib.suppress(OSError):  # more than may stay: the oldest are dropped
                 raw.send(p.frame(p.HELLO, 1, {"version": 1})[:9])
         assert (await holder.write(1, b"x")).outcome == "applied"
         assert len(await made.keeper.kept()) == 1
@@ -186,7 +191,7 @@ def test_a_removed_socket_comes_back(play: Play) -> None:
         holder = await made.start(*RAW_CAT)
         await output(holder, b"ready\n")
         holder.path.unlink()
-        await made.keeper.kept()    # the keeper looks first, and wakes the holder
+        await made.keeper.kept()  # the keeper looks first, and wakes the holder
         again = await made.adopt(holder.path)
         assert again.hello.holder_pid == holder.hello.holder_pid
         holder.path.unlink()
@@ -310,7 +315,7 @@ def test_a_new_keeper_collects_from_the_living_holders(play: Play) -> None:
             assert everything(again) == b"ready\n"
             await again.write(1, b"x")
             await output(again, b"x")
-        holder = await made.start("true")    # and it is a whole keeper
+        holder = await made.start("true")  # and it is a whole keeper
         assert await end(holder) == 0
 
     play(story)
@@ -345,7 +350,7 @@ def test_a_holder_upgrades_in_place(play: Play) -> None:
         await holder.write(1, b"one")
         await holder.write(2, b"two")
         assert await output(holder, b"two") == b"ready\nonetwo"
-        holder = await replaced(made, holder)    # the keeper still guards it
+        holder = await replaced(made, holder)  # the keeper still guards it
         await holder.upgrade()
         assert len(await holder.signal(signal.SIGKILL, tree=True)) == 2
         assert await end(holder) == signal.SIGKILL
@@ -362,12 +367,16 @@ def test_an_upgrade_that_cannot_be_begun_changes_nothing(play: Play) -> None:
         not_python.write_text("no program")
         not_python.chmod(0o755)
         for thing in (holder, made.keeper):
-            for python, package in (("/no/python", source()), (sys.executable, "/nowhere"), (str(not_python), source())):
-                with pytest.raises(Exception, match="refused|could not"):
+            for python, package in (
+                ("/no/python", source()),
+                (sys.executable, "/nowhere"),
+                (str(not_python), source()),
+            ):
+                with pytest.raises(Exception, match=r"refused|could not"):
                     await thing.upgrade(python=python, package=package)
         assert (await holder.write(1, b"x")).outcome == "applied"
         assert len(await made.keeper.kept()) == 1
-        os.kill(holder.hello.holder_pid, signal.SIGUSR1)    # its signals are heeded as before
+        os.kill(holder.hello.holder_pid, signal.SIGUSR1)  # its signals are heeded as before
         assert await holder.termios()
 
     play(story)
@@ -395,7 +404,7 @@ def test_a_keeper_upgrades_in_place(play: Play) -> None:
         os.kill(made.keeper.pid, signal.SIGKILL)
         await asyncio.wait_for(made.keeper.lost.wait(), WAIT_S)
         await made.reach()
-        second = await made.start(*RAW_CAT)    # a child of this keeper; the first is not
+        second = await made.start(*RAW_CAT)  # a child of this keeper; the first is not
         await output(second, b"ready\n")
         pid = made.keeper.pid
         await made.keeper.upgrade()
@@ -419,7 +428,7 @@ def test_what_is_forgotten_is_not_guarded_any_more(play: Play) -> None:
         await made.keeper.forget("s-1")
         await made.keeper.forget("s-1")
         os.kill(holder.hello.holder_pid, signal.SIGKILL)
-        await gone(holder.hello.root_pid)    # the last copy of the terminal is gone: hang-up
+        await gone(holder.hello.root_pid)  # the last copy of the terminal is gone: hang-up
 
     play(story)
 
@@ -438,7 +447,7 @@ def test_keeper_and_holder_hold_no_descriptor_they_should_not(play: Play) -> Non
             await holder.release()
             await holder.close()
         async with asyncio.timeout(WAIT_S):
-            while count(made.keeper.pid) != empty:    # it reaps the last holder in its own time
+            while count(made.keeper.pid) != empty:  # it reaps the last holder in its own time
                 assert await made.keeper.kept() == []
         first, *_, last = [await made.spawn("sleep", "1000") for _ in range(5)]
         assert count(first.holder_pid) == count(last.holder_pid) <= 14

@@ -94,11 +94,10 @@ def test_what_is_archived_is_given_back_but_for_the_last_mebibyte() -> None:
     memory = Memory(fd)
     memory.format({}, rows=24, cols=80)
     ring = Ring(os.dup(fd))
-    blocks = lambda: os.fstat(fd).st_blocks * 512
     for _ in range(20):  # several times around, so that holes are filled again
         feed(memory, os.urandom(700_000))
         memory.archived(ring.head - 1234)
-        assert blocks() <= p.KEEP_RESIDENT + (512 << 10)
+        assert os.fstat(fd).st_blocks * 512 <= p.KEEP_RESIDENT + (512 << 10)
     tail = ring.read(ring.head - p.KEEP_RESIDENT + 65536, 4096)
     assert tail.count(0) < 100
     assert ring.start >= ring.head - p.KEEP_RESIDENT - (512 << 10)

@@ -39,8 +39,8 @@ def _screen(screen: Screen | None, state: State) -> Any:
 
 def state_of(state: State) -> dict[str, Any]:
     """Return all of a state that two terminals in the same state share, by name."""
-    names = ("rows", "cols", "on_alternate", "row", "col", "pending", "pen", "modes", "ansi", "tabs", "region", "other_keys")
-    found = {name: getattr(state, name) for name in (*names, "colours", "title", "cwd", "tail")}
+    names = "rows cols on_alternate row col pending pen modes ansi tabs region other_keys colours title cwd tail"
+    found = {name: getattr(state, name) for name in names.split()}
     found["primary"], found["alternate"] = _screen(state.primary, state), _screen(state.alternate, state)
     return found
 

@@ -88,15 +88,25 @@ def programs() -> dict[str, bytes]:
             )
         )
         wanted: dict[str, tuple[list[str], list[bytes]]] = {
-            "vim": (["vim", "-u", "NONE", "-N", "--cmd", "syntax on | set number ruler hlsearch mouse=a", str(source)],
-                    [b"\x06", b"G", b"/text\r", "ohello 中文\x1b".encode(), b":split\r", b"\x17w\x04", b":vsplit\r", b"gg", b":set wrap!\r"]),
+            "vim": (
+                ["vim", "-u", "NONE", "-N", "--cmd", "syntax on | set number ruler hlsearch mouse=a", str(source)],
+                [b"\x06", b"G", b"/text\r", "ohello 中文\x1b".encode(), b":split\r", b"\x17w\x04", b":vsplit\r", b"gg",
+                 b":set wrap!\r"],
+            ),
             "less": (["less", "-R", str(source)], [b" ", b" ", b"/wide\r", b"G", b"g", b"q"]),
             "top": (["top", "-d", "0.3"], [b"1", b"c", b"z", b"q"]),
             "htop": (["htop", "-d", "3"], [b"t", b"\x1b[B\x1b[B", b"\x1bOP", b"q", b"q"]),
-            "bash": (["bash", "--norc", "-i"],
-                     [b"PS1='\\[\\e[32m\\]\\w\\[\\e[0m\\]\\$ '\r", b"ls --color=always -la /usr\r", b"echo " + b"long" * 60 + b"\x01\x06\x06X\r",
-                      b"for i in 1 2 3; do printf 'row %s\\t|\\t\\e[7minverse\\e[0m\\n' $i; done\r", b"\x12ls\x1b", b"clear\r", b"seq 40\r"]),
-            "python": ([sys.executable, "-q"], [b"print('x' * 200)\r", b"{i: i * i for i in range(60)}\r", b"1/0\r", b"\x1b[A\x1b[A\x01# \r"]),
+            "bash": (
+                ["bash", "--norc", "-i"],
+                [b"PS1='\\[\\e[32m\\]\\w\\[\\e[0m\\]\\$ '\r", b"ls --color=always -la /usr\r",
+                 b"echo " + b"long" * 60 + b"\x01\x06\x06X\r",
+                 b"for i in 1 2 3; do printf 'row %s\\t|\\t\\e[7minverse\\e[0m\\n' $i; done\r",
+                 b"\x12ls\x1b", b"clear\r", b"seq 40\r"],
+            ),
+            "python": (
+                [sys.executable, "-q"],
+                [b"print('x' * 200)\r", b"{i: i * i for i in range(60)}\r", b"1/0\r", b"\x1b[A\x1b[A\x01# \r"],
+            ),
             "progress": ([sys.executable, "-c", _PROGRESS], []),
         }  # fmt: skip
         return {
@@ -109,7 +119,8 @@ def programs() -> dict[str, bytes]:
 _PROGRESS = """
 import sys, time
 for i in range(101):
-    sys.stdout.write("\\r\\x1b[32m%3d%%\\x1b[0m [\\x1b[1;34m%s\\x1b[0m%s] %s" % (i, "█" * (i // 2), "░" * (50 - i // 2), "⣾⣽⣻⢿⡿⣟⣯⣷"[i % 8]))
+    bar = "\\x1b[1;34m" + "█" * (i // 2) + "\\x1b[0m" + "░" * (50 - i // 2)
+    sys.stdout.write("\\r\\x1b[32m%3d%%\\x1b[0m [%s] %s" % (i, bar, "⣾⣽⣻⢿⡿⣟⣯⣷"[i % 8]))
     if i % 20 == 0: sys.stdout.write("\\x1b[K\\nstep %d \\x1b[2mdone\\x1b[22m\\n" % i)
     sys.stdout.flush(); time.sleep(0.002)
 """
@@ -119,26 +130,36 @@ def synthetic(seed: int = 1) -> dict[str, bytes]:
     """Return made-up streams: wide letters at margins, all kinds of colour, screens and regions switched about."""
     pick = random.Random(seed)
     wide = "".join(pick.choice("漢字かなカナ한글中文ａｂ abc") for _ in range(3000)).encode()
-    colour = b"".join(
-        b"\x1b[%sm%s" % (
-            pick.choice([b"0", b"1", b"3", b"4", b"4:3", b"7", b"9", b"2", b"53", b"38;5;%d" % pick.randrange(256), b"31", b"97",
-                         b"48;2;%d;%d;%d" % (pick.randrange(256), 7, 9), b"44", b"103", b"39", b"49", b"58;5;3", b"21"]),
-            pick.choice([b"word ", b"x", b"\r\n", b"\t", b"\x1b[K", b"\x1b[%d;%dH" % (pick.randrange(1, 25), pick.randrange(1, 81))]),
-        )
-        for _ in range(2500)
-    )  # fmt: skip
+    pens = b"0 1 3 4 4:3 7 9 2 53 31 97 44 103 39 49 58;5;3 21 38;5;%d 48;2;%d;7;9".split()
+    ends = [b"word ", b"x", b"\r\n", b"\t", b"\x1b[K"]
+
+    def place() -> bytes:
+        return b"\x1b[%d;%dH" % (pick.randrange(1, 25), pick.randrange(1, 81))
+
+    def pen() -> bytes:
+        chosen = pick.choice(pens)
+        return b"\x1b[" + (chosen % pick.randrange(256) if b"%" in chosen else chosen) + b"m"
+
+    colour = b"".join(pen() + pick.choice([*ends, place()]) for _ in range(2500))
+    edits = list("ABCDGdLMP@XST")
+    singles = [
+        b"\r\n", b"\n", b"\r", b"\b", b"\t", b"\x1bM", b"\x1bD", b"\x1b7", b"\x1b8", b"\x1b[m", b"\x1b[41m", b"\x1b[1;32m",
+    ]  # fmt: skip
+    switches = [
+        b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25l", b"\x1b[?25h", b"\x1b[?1h", b"\x1b[?2004h", b"\x1b[?1002h\x1b[?1006h",
+        b"\x1b[4h", b"\x1b[4l", b"\x1b(0", b"\x1b(B", b"\x1b[3 q", b"\x1b[?7l", b"\x1b[?7h", b"\x1bH", b"\x1b]2;title\x07",
+        b"\x1b[?6h", b"\x1b[?6l", b"\x1b[r",
+    ]  # fmt: skip
     moves = [
-        lambda: b"\x1b[%d;%dH" % (pick.randrange(1, 25), pick.randrange(1, 81)),
+        place,
         lambda: b"\x1b[%d;%dr" % (pick.randrange(1, 12), pick.randrange(13, 25)),
-        lambda: b"\x1b[%d%s" % (pick.randrange(1, 9), pick.choice([b"A", b"B", b"C", b"D", b"G", b"d", b"L", b"M", b"P", b"@", b"X", b"S", b"T"])),
+        lambda: b"\x1b[%d%s" % (pick.randrange(1, 9), pick.choice(edits).encode()),
         lambda: b"\x1b[%d%s" % (pick.randrange(0, 3), pick.choice([b"J", b"K"])),
-        lambda: pick.choice([b"\r\n", b"\n", b"\r", b"\b", b"\t", b"\x1bM", b"\x1bD", b"\x1b7", b"\x1b8", b"\x1b[m", b"\x1b[41m", b"\x1b[1;32m"]),
-        lambda: pick.choice([b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25l", b"\x1b[?25h", b"\x1b[?1h", b"\x1b[?2004h", b"\x1b[?1002h\x1b[?1006h",
-                             b"\x1b[4h", b"\x1b[4l", b"\x1b(0", b"\x1b(B", b"\x1b[3 q", b"\x1b[?7l", b"\x1b[?7h", b"\x1bH", b"\x1b]2;title\x07",
-                             b"\x1b[?6h", b"\x1b[?6l", b"\x1b[r"]),
+        lambda: pick.choice(singles),
+        lambda: pick.choice(switches),
         lambda: bytes(pick.choice(b"abcdefghij lmnopq xyz") for _ in range(pick.randrange(1, 100))),
         lambda: "中文".encode() * pick.randrange(1, 30),
-    ]  # fmt: skip
+    ]
     mixed = b"".join(pick.choice(moves)() for _ in range(1200))
     return {"wide": wide, "colour": colour, "mixed": mixed}
 

@@ -70,7 +70,10 @@ def _follow(style: dict[str, str], numbers: list[str]) -> None:
         elif base in {"38", "48", "58"}:
             more = [] if ":" in number else numbers[: 2 if numbers[0] == "5" else 4]
             del numbers[: len(more)]
-            style[{"38": "fg", "48": "bg", "58": "ul"}[base]] = ";".join([number, *more])
+            small = int(more[1]) if more[:1] == ["5"] and base != "58" and int(more[1]) < 16 else None
+            short = small if small is None or small < 8 else small + 52  # the same colour: 38;5;9 is 91, 38;5;1 is 31
+            chosen = ";".join([number, *more]) if short is None else str(int(base) - 8 + short)
+            style[{"38": "fg", "48": "bg", "58": "ul"}[base]] = chosen
         elif base in {"39", "49", "59"}:
             style.pop({"39": "fg", "49": "bg", "59": "ul"}[base], None)
         elif 30 <= int(base) <= 37 or 90 <= int(base) <= 97:
@@ -122,7 +125,8 @@ class Xterm:
 
 
 class Tmux:
-    """A tmux server of its own; each terminal is a pane whose program copies a named pipe to its terminal, byte by byte."""
+    """A tmux server of its own; each terminal is a pane whose program copies a named pipe to its terminal, byte by
+    byte."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -64,12 +64,13 @@ def test_title_cwd_and_bell_are_noticed_and_hold_no_controls() -> None:
 @pytest.mark.parametrize(
     ("query", "reply"),
     [
-        (b"\x1b[c", b"\x1b[?62;22c"), (b"\x1b[5n", b"\x1b[0n"), (b"ab\x1b[6n", b"\x1b[1;3R"), (b"ab\x1b[?6n", b"\x1b[?1;3R"),
-        (b"\x1b[?2004$p", b"\x1b[?2004;2$y"), (b"\x1b[>q", b"\x1bP>|holdfast\x1b\\"), (b"\x1b[?u", b"\x1b[?0u"),
-        (b"\x1b]10;?\x07", b"\x1b]10;rgb:cccc/cccc/cccc\x07"), (b"\x1b]11;?\x1b\\", b"\x1b]11;rgb:0000/0000/0000\x1b\\"),
-        (b"\x1bP$qm\x1b\\", b"\x1bP1$r0m\x1b\\"), (b"\x1bP+q544E\x1b\\", b"\x1bP1+r544E=787465726D2D323536636F6C6F72\x1b\\"),
-        (b"\x1bP+q7878\x1b\\", b"\x1bP0+r7878\x1b\\"), (b"\x1b[18t", b"\x1b[8;24;80t"), (b"\x1b[14t", b"\x1b[4;384;640t"),
-        (b"\x1b[?996n", b"\x1b[?997;1n"),
+        (b"\x1b[c", b"\x1b[?62;22c"), (b"\x1b[5n", b"\x1b[0n"), (b"ab\x1b[6n", b"\x1b[1;3R"),
+        (b"ab\x1b[?6n", b"\x1b[?1;3R"), (b"\x1b[?2004$p", b"\x1b[?2004;2$y"), (b"\x1b[?u", b"\x1b[?0u"),
+        (b"\x1b[>q", b"\x1bP>|holdfast\x1b\\"), (b"\x1b]10;?\x07", b"\x1b]10;rgb:cccc/cccc/cccc\x07"),
+        (b"\x1b]11;?\x1b\\", b"\x1b]11;rgb:0000/0000/0000\x1b\\"), (b"\x1bP$qm\x1b\\", b"\x1bP1$r0m\x1b\\"),
+        (b"\x1bP+q544E\x1b\\", b"\x1bP1+r544E=787465726D2D323536636F6C6F72\x1b\\"),
+        (b"\x1bP+q7878\x1b\\", b"\x1bP0+r7878\x1b\\"), (b"\x1b[18t", b"\x1b[8;24;80t"),
+        (b"\x1b[14t", b"\x1b[4;384;640t"), (b"\x1b[?996n", b"\x1b[?997;1n"),
     ],
 )  # fmt: skip
 def test_queries_are_answered(query: bytes, reply: bytes) -> None:
@@ -98,7 +99,8 @@ def test_outputs_that_kill_the_bare_engine_do_not_kill_it_behind_the_filter(cras
         "for rows, cols in ((24, 80), (65, 500), (4, 20)):\n"
         "    view = Projection(rows=rows, cols=cols, offset=0, epoch=1, now=0.0)\n"
         "    for data in map(bytes.fromhex, sys.argv[1:]):\n"
-        "        view.feed(view.offset, data, now=0.0); view.resize(4, 20); view.repaint(0, 0); view.resize(rows, cols)\n"
+        "        view.feed(view.offset, data, now=0.0)\n"
+        "        view.resize(4, 20); view.repaint(0, 0); view.resize(rows, cols)\n"
     )
     inputs = [data.hex() for data in crash_inputs.values()]
     assert subprocess.run([sys.executable, "-c", program, *inputs], timeout=60, check=False).returncode == 0
@@ -106,7 +108,14 @@ def test_outputs_that_kill_the_bare_engine_do_not_kill_it_behind_the_filter(cras
 
 @pytest.mark.parametrize(
     "style",
-    [PLAIN, Style(1, 2, BOLD), Style(250, 17), Style(RGB | 0x010203, RGB | 0xFFFFFF, 3 << 8, 9), Style(flags=0x5FF), Style(9, 15)],
+    [
+        PLAIN,
+        Style(1, 2, BOLD),
+        Style(250, 17),
+        Style(RGB | 0x010203, RGB | 0xFFFFFF, 3 << 8, 9),
+        Style(flags=0x5FF),
+        Style(9, 15),
+    ],
 )
 def test_a_style_survives_its_escape_sequence(style: Style) -> None:
     engine = Engine(4, 20)

@@ -1,6 +1,5 @@
 """The filter: what the engine must not see never gets there, wherever the stream was cut."""
 
-
 import re
 
 import pytest
@@ -10,9 +9,10 @@ from hypothesis import strategies as st
 from holdfast.view.filter import CONTROLS_MAX, PARAMETERS_MAX, STRING_MAX, Filter
 
 PARTS = [
-    b"\x1b", b"[", b"]", b"8", b";", b"69", b"?", b"h", b"6", b"\x07", b"\\", b"\x18", b"\x1a", b"\xe4", b"\xb8\xad", b"x", b"P", b"_",
-    b"\n", b"m", b"c", b"n", b"b", b"\x9b", b"\x90", b"(", b"0;", b"10;?", b"$q", b"\x1b]8;;", b"\x1b[?6;69h", b"\x1b[6n", b"\x01",
-    b"\xf0\x9f", b"\x98\x80", b"\x1b]0;title", b"\x1b[?69", b"\x1b[31m", b"\x1b\\", b"\x7f",
+    b"\x1b", b"[", b"]", b"8", b";", b"69", b"?", b"h", b"6", b"\x07", b"\\", b"\x18", b"\x1a", b"\xe4", b"\xb8\xad",
+    b"x", b"P", b"_", b"\n", b"m", b"c", b"n", b"b", b"\x9b", b"\x90", b"(", b"0;", b"10;?", b"$q", b"\x1b]8;;",
+    b"\x1b[?6;69h", b"\x1b[6n", b"\x01", b"\xf0\x9f", b"\x98\x80", b"\x1b]0;title", b"\x1b[?69", b"\x1b[31m",
+    b"\x1b\\", b"\x7f",
 ]  # fmt: skip
 STREAM = st.lists(st.sampled_from(PARTS), max_size=60).map(b"".join)
 
@@ -90,8 +90,8 @@ def test_what_the_engine_sees(raw: bytes, seen: bytes) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    [b"\x1b[c", b"\x1b[>c", b"\x1b[=0c", b"\x1b[6n", b"\x1b[?6n", b"\x1b[?2026$p", b"\x1b[4$p", b"\x1b[>0q", b"\x1b[?u", b"\x1b[18t",
-     b"\x1b]11;?\x07", b"\x1b]4;1;?\x07", b"\x1b]10;?\x1b\\", b"\x1bP$qm\x1b\\", b"\x1bP+q544e\x1b\\"],
+    [b"\x1b[c", b"\x1b[>c", b"\x1b[=0c", b"\x1b[6n", b"\x1b[?6n", b"\x1b[?2026$p", b"\x1b[4$p", b"\x1b[>0q",
+     b"\x1b[?u", b"\x1b[18t", b"\x1b]11;?\x07", b"\x1b]4;1;?\x07", b"\x1b]10;?\x1b\\", b"\x1bP$qm\x1b\\", b"\x1bP+q544e\x1b\\"],
 )  # fmt: skip
 def test_a_query_is_named_by_where_it_ends(query: bytes) -> None:
     end = len(b"text") + len(query) - (2 if query.endswith(b"\x1b\\") else 0)
@@ -129,5 +129,3 @@ def test_the_crash_inputs_of_the_engine_are_defused(crash_inputs: dict[str, byte
         out, _queries, _tail = passed(data, [])
         assert b"]8;" not in out, name
         assert b"[?69h" not in out, name
-
-

@@ -21,8 +21,9 @@ def viewed(data: bytes, *, rows: int = 24, cols: int = 80) -> Projection:
 
 
 SAMPLE = (
-    "first line\r\n".encode() * 40 + b"\x1b]2;a title\x07\x1b]7;file://h/tmp\x07\x1b[31m\x1b7\x1b[?1049h\x1b[44m\x1b[2J\x1b[5;5H"
-    + "中文 e\u0301 \x1b[1;4:3;58;5;9mX".encode() + b"\x1b[3;20r\x1b[?2004h\x1b[?1h\x1b[5 q\x1b(0\x1b]4;1;rgb:01/02/03\x07\x1b[10;10H\x1b[?1"
+    b"first line\r\n" * 40 + b"\x1b]2;a title\x07\x1b]7;file://h/tmp\x07\x1b[31m\x1b7\x1b[?1049h\x1b[44m\x1b[2J\x1b[5;5H"
+    + "中文 e\u0301 \x1b[1;4:3;58;5;9mX".encode() + b"\x1b[3;20r\x1b[?2004h\x1b[?1h\x1b[5 q\x1b(0"
+    + b"\x1b]4;1;rgb:01/02/03\x07\x1b[10;10H\x1b[?1"
 )  # fmt: skip
 
 
@@ -47,7 +48,9 @@ def test_what_is_loaded_is_in_the_same_state_with_its_history_and_its_half_seque
 
 @pytest.mark.parametrize("name", ["wide", "colour", "mixed"])
 def test_a_view_restored_at_any_point_goes_on_like_the_one_it_was_taken_from(name: str, soak: bool) -> None:
-    """``mixed`` may end with the cursor outside the region in origin mode, which no terminal can be told: not compared."""
+    """``mixed`` may end with the cursor outside the region in origin mode, which no terminal can be told: not
+    compared.
+    """
     for seed in range(20 if soak else 2):
         data = synthetic(seed)[name].replace(b"\x1b[?6h", b"")
         view, last, step = viewed(b""), 0, len(data) // (200 if soak else 25) + 1
@@ -83,9 +86,10 @@ def test_a_damaged_keyframe_is_refused_before_it_is_unpacked(sound: bytes, data:
 
 
 CHANGES = [
-    {"rows": 3}, {"cols": 501}, {"row": 24}, {"col": -1}, {"region": (5, 2)}, {"region": (0, 24)}, {"title": "a\x1b[31m"},
-    {"cwd": "\x9b"}, {"tail": b"not a tail"}, {"tail": b"\x1b[31m"}, {"history": (b"\x1b]52;c;\x07",)}, {"history": (b"a\nb",)},
-    {"tabs": (600,)}, {"styles": ()}, {"alternate": None}, {"other_keys": 9}, {"modes": {70000: True}},
+    {"rows": 3}, {"cols": 501}, {"row": 24}, {"col": -1}, {"region": (5, 2)}, {"region": (0, 24)},
+    {"title": "a\x1b[31m"}, {"cwd": "\x9b"}, {"tail": b"not a tail"}, {"tail": b"\x1b[31m"},
+    {"history": (b"\x1b]52;c;\x07",)}, {"history": (b"a\nb",)}, {"tabs": (600,)}, {"styles": ()},
+    {"alternate": None}, {"other_keys": 9}, {"modes": {70000: True}},
 ]  # fmt: skip
 
 

@@ -14,8 +14,8 @@ from tests.view.references import Tmux, Xterm
 PROGRAMS = ["vim", "less", "top", "htop", "bash", "python", "progress"]
 STREAMS = [*PROGRAMS, "wide", "colour"]
 LAST_COLUMN = {"top", "colour"}
-"""Streams that print into the last column and then erase to the end of the line: xterm and the engine erase that last cell,
-xterm.js and tmux do not. The last column is not compared with these two there."""
+"""Streams that print into the last column and then erase to the end of the line: xterm and the engine erase that last
+cell, xterm.js and tmux do not. The last column is not compared with these two there."""
 EMOJI = {
     "👨‍👩‍👧‍👦": "a family of four: 8 columns in the engine unless mode 2027 is set, 2 in others",
     "🇩🇪": "a flag: 4 columns in the engine unless mode 2027 is set, 2 in tmux",
@@ -138,7 +138,10 @@ def test_a_viewer_of_another_size_sees_the_part_that_fits_around_the_cursor(rows
 
 def test_giving_a_terminal_back_ends_every_mode_a_program_can_leave_on(xterm: Xterm) -> None:
     fresh, used = xterm.new(ROWS, COLS), xterm.new(ROWS, COLS)
-    xterm.write(used, b"shell\r\n\x1b]0;half\x1b[?1049h\x1b[?1h\x1b=\x1b[?1003h\x1b[?1006h\x1b[?1004h\x1b[?2004h\x1b[?25l\x1b[4h\x1b[?7l\x1b[?45h")
+    xterm.write(
+        used,
+        b"shell\r\n\x1b]0;half\x1b[?1049h\x1b[?1h\x1b=\x1b[?1003h\x1b[?1006h\x1b[?1004h\x1b[?2004h\x1b[?25l\x1b[4h\x1b[?7l\x1b[?45h",
+    )
     xterm.write(used, b"\x1b[31m\x1b[3;5r\x1b[?6hfull screen program\x1b]2;cut off")
     xterm.write(used, GIVE_BACK)
     after = xterm.dump(used)
@@ -154,5 +157,7 @@ def test_giving_a_terminal_back_ends_every_mode_a_program_can_leave_on(xterm: Xt
 def test_a_repaint_of_much_history_is_as_small_as_the_screen() -> None:
     view = blank_view()
     for _ in range(12):
-        view.feed(view.offset, b"".join(b"\x1b[3%dmline %d\x1b[m of a log\r\n" % (i % 8, i) for i in range(1000)), now=0.0)
+        view.feed(
+            view.offset, b"".join(b"\x1b[3%dmline %d\x1b[m of a log\r\n" % (i % 8, i) for i in range(1000)), now=0.0
+        )
     assert len(view.repaint(0, 0).data) < 4096

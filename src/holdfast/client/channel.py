@@ -24,7 +24,7 @@ from holdfast.wire.framing import client_inbox, framed
 A = TypeVar("A", bound=wire.Message)
 CREDIT: Final = 1 << 20  # bytes of output a feed may hold
 EVENTS_MAX: Final = 4096  # events a feed may hold; the oldest are dropped and counted
-START_S: Final = 0.5  # seconds without a host before it is started
+START_S: Final = 0.3  # seconds without a host before it is started
 GREET_S: Final = 10.0  # seconds for the greeting
 RECEIVE: Final = 1 << 18
 

@@ -35,7 +35,8 @@ PIECE = 1 << 16  # bytes in one input
 DRAIN_S = 5.0  # seconds the last output may take to reach a slow terminal
 NOTICE_S = 2.5  # seconds a notice stays
 QUIET_S = 1.5  # seconds without a host before the user is told
-START_S = 0.5  # seconds without one before we start it; `hold host restart` is quicker
+START_S = 0.3  # seconds without one before we start it; `hold host restart` is quicker
+START_AGAIN_S = 5.0  # seconds before a start that did not help is tried again
 _SIGNALS = (signal.SIGWINCH, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -157,7 +158,7 @@ class Viewer:
             self.begin(dial(self.path))
         except Unreachable as error:
             self.retry_at = now + self._patience(silent)
-            if error.absent and silent >= START_S and now - self.started_at > 5:
+            if error.absent and silent >= START_S and now - self.started_at > START_AGAIN_S:
                 self._start_host(now)
 
     def _say_lost(self) -> None:
@@ -217,7 +218,7 @@ class Viewer:
             self.ever = True
             self.session = self.info["id"]  # a rename must not lead a reconnect astray
             self.tty.raw()
-        self.attached, self.lost_at = True, None
+        self.attached, self.lost_at, self.started_at = True, None, 0.0
         if self.overlay == "lost":
             self.overlay = ""
         self.refs.clear()

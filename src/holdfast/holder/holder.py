@@ -16,7 +16,7 @@ from typing import Final, NoReturn
 from holdfast.holder import execution, linux, sockets
 from holdfast.holder import protocol as p
 from holdfast.holder.memory import Memory
-from holdfast.holder.sockets import Peer
+from holdfast.holder.sockets import Peer, Peers, Refusal
 
 _TICK_S: Final = 10.0
 _QUIET_S: Final = 0.25
@@ -27,14 +27,6 @@ _ROOM_RETRY_S: Final = 0.1
 _NEVER: Final = float("inf")
 
 Handler = Callable[["Holder", Peer, int, dict[str, p.Value]], None]
-
-
-class Refusal(Exception):  # noqa: N818
-    """Understood and not done: ``code`` for programs, the text for people."""
-
-    def __init__(self, code: str, text: str, **fields: p.Value) -> None:
-        super().__init__(text)
-        self.code, self.fields = code, fields
 
 
 class Leave(Exception):  # noqa: N818
@@ -51,8 +43,6 @@ class Holder:
         self.exit_file, self.cgroup_procs = p.text(about, "exit_file"), p.texts(about, "cgroup_procs")
         self.argv = p.texts(about, "argv")
         self._listener = listener
-        self._peers: dict[int, Peer] = {}
-        self._bells: list[int] = []
         self._slave = self._root = -1
         self._saver = 0
         self._leaving = False
@@ -61,6 +51,7 @@ class Holder:
         self._finish_at = self._drain_until = self._status_until = _NEVER
         self._tick_at = time.monotonic() + _TICK_S
         self._epoll = select.epoll()
+        self._peers = Peers(self._epoll, self._serve, frame_bytes_max=p.HOLDER_FRAME_MAX)
         self._signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         os.set_blocking(master, False)
@@ -117,10 +108,10 @@ class Holder:
         for fd, event in self._epoll.poll(max(0.0, due - now)):
             if fd == self.master:
                 self._terminal(event)
-            elif fd in self._peers:
-                self._peer(self._peers[fd], event)
+            elif fd in self._peers.all:
+                self._peers.event(fd, event)
             elif fd == self._listener.fileno():
-                self._accept()
+                self._peers.accept(self._listener)
             elif fd == self._signals:
                 self._signalled()
             elif fd == self._root:
@@ -169,11 +160,12 @@ class Holder:
 
     def ring_bells(self) -> None:
         """Tell every reader that there is something new; a bell that rings already rings."""
-        for bell in self._bells:
-            try:
-                os.eventfd_write(bell, 1)
-            except OSError:
-                pass
+        for peer in self._peers.all.values():
+            if peer.doorbell >= 0:
+                try:
+                    os.eventfd_write(peer.doorbell, 1)
+                except OSError:
+                    pass
 
     def _signalled(self) -> None:
         try:
@@ -219,65 +211,16 @@ class Holder:
         self._epoll.register(fresh.fileno(), select.EPOLLIN)
         self.slots[p.S_SOCKET_INODE] = sockets.inode(self.socket_path)
 
-    def _accept(self) -> None:
-        sock = sockets.accepted(self._listener)
-        if sock is None:
-            return
-        if full := sockets.too_many(self._peers):
-            self._drop(full)
-        peer = Peer(sock, frame_bytes_max=p.HOLDER_FRAME_MAX)
-        self._peers[peer.fd] = peer
-        self._epoll.register(peer.fd, select.EPOLLIN)
-
-    def _drop(self, peer: Peer) -> None:
-        if self._peers.pop(peer.fd, None) is None:
-            return
-        self._epoll.unregister(peer.fd)
-        if peer.doorbell in self._bells:
-            self._bells.remove(peer.doorbell)
-        peer.close()
-
-    def _peer(self, peer: Peer, event: int) -> None:
-        if event & select.EPOLLOUT and not peer.flush():
-            self._drop(peer)
-            return
-        try:
-            messages = peer.receive() if event & ~select.EPOLLOUT else []
-        except p.BadFrame:
-            messages = None
-        if messages is None:
-            self._drop(peer)
-            return
-        for kind, request, fields in messages:
-            if peer.fd in self._peers:
-                self._dispatch(peer, kind, request, fields)
-        if peer.fd in self._peers:
-            self._epoll.modify(peer.fd, select.EPOLLIN | (select.EPOLLOUT if peer.unsent else 0))
-
-    def _dispatch(self, peer: Peer, kind: int, request: int, fields: dict[str, p.Value]) -> None:
+    def _serve(self, peer: Peer, kind: int, request: int, fields: dict[str, p.Value]) -> bool:
         handler = HANDLERS.get(kind)
-        try:
-            if handler is None:
-                self._say(peer, p.UNSUPPORTED, request, {"kind": kind, "version": p.VERSION})
-            elif not peer.role and kind != p.HELLO:
-                raise Refusal("no-hello", "the first frame must be a hello")
-            elif peer.role != "host" and kind in HOST_ONLY:
-                raise Refusal("not-host", "only the host of this session may ask for that")
-            elif peer.role == "host" and peer.generation < self.slots[p.S_GENERATION]:
-                raise Refusal("fenced", "a newer host took over", generation=self.slots[p.S_GENERATION])
-            else:
-                handler(self, peer, request, fields)
-        except Refusal as no:
-            self._say(peer, p.REFUSED, request, {"code": no.code, "text": str(no), **no.fields})
-        except (p.BadFrame, OSError, ValueError, OverflowError) as failed:
-            # One message that cannot be served must not cost the session its holder.
-            self._say(peer, p.REFUSED, request, {"code": "failed", "text": f"{type(failed).__name__}: {failed}"})
-        finally:
-            peer.drop_descriptors()
-
-    def _say(self, peer: Peer, kind: int, request: int, fields: p.Fields | None = None, *fds: int) -> None:
-        if peer.fd in self._peers and not peer.send(kind, request, fields, fds):
-            self._drop(peer)
+        if handler is None:
+            return False
+        if peer.role != "host" and kind in HOST_ONLY:
+            raise Refusal("not-host", "only the host of this session may ask for that")
+        if peer.role == "host" and peer.generation < self.slots[p.S_GENERATION]:
+            raise Refusal("fenced", "a newer host took over", generation=self.slots[p.S_GENERATION])
+        handler(self, peer, request, fields)
+        return True
 
     def hello(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
         """HELLO: fence every lower generation, take the doorbell, hand out the ring."""
@@ -290,17 +233,18 @@ class Holder:
             if generation < max(1, before):
                 raise Refusal("fenced", "a newer host took over", generation=before)
             self.slots[p.S_GENERATION] = generation
-            for other in [one for one in self._peers.values() if one.role == "host" and one.generation < generation]:
-                self._say(other, p.FENCED, 0, {"generation": generation})
-                self._drop(other)
+            for other in [
+                one for one in self._peers.all.values() if one.role == "host" and one.generation < generation
+            ]:
+                self._peers.say(other, p.FENCED, 0, {"generation": generation})
+                self._peers.drop(other)
         peer.role, peer.generation = role, generation
         if peer.descriptors and peer.doorbell < 0:
             peer.doorbell = peer.descriptors.pop(0)
             os.set_blocking(peer.doorbell, False)
-            self._bells.append(peer.doorbell)
         ring = linux.read_only(self.memory.descriptor)
         try:
-            self._say(peer, p.WELCOME, request, {**self._welcome(), "generation": before}, ring)
+            self._peers.say(peer, p.WELCOME, request, {**self._welcome(), "generation": before}, ring)
         finally:
             os.close(ring)
         self.ring_bells()
@@ -347,7 +291,7 @@ class Holder:
         written, total, flight = found or (0, 0, 0)
         outcome = p.UNKNOWN if found is None or flight else p.APPLIED if written == total else p.PARTIAL
         answer = {"position": position, "written": written, "outcome": outcome, "flight": flight}
-        self._say(peer, p.WRITTEN, request, {**answer, "recorded": int(not fresh)})
+        self._peers.say(peer, p.WRITTEN, request, {**answer, "recorded": int(not fresh)})
 
     def _watch_room(self, wanted: bool) -> None:
         self._wants_room = wanted
@@ -357,9 +301,9 @@ class Holder:
     def _room(self) -> None:
         """The terminal may take input again: say so to whoever holds some."""
         self._watch_room(False)
-        for peer in [one for one in self._peers.values() if one.wants_room]:
+        for peer in [one for one in self._peers.all.values() if one.wants_room]:
             peer.wants_room = False
-            self._say(peer, p.WRITABLE, 0)
+            self._peers.say(peer, p.WRITABLE, 0)
 
     def answer(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
         """ANSWER: type the reply to a terminal query, at most once per query."""
@@ -372,7 +316,7 @@ class Holder:
                 written = os.write(self.master, data)
             except BlockingIOError:
                 pass
-        self._say(peer, p.OK, request, {"answered": int(fresh), "written": written})
+        self._peers.say(peer, p.OK, request, {"answered": int(fresh), "written": written})
 
     # --- control --------------------------------------------------------------------------------------------------
 
@@ -387,7 +331,7 @@ class Holder:
         self.slots[p.S_ROWS], self.slots[p.S_COLS] = rows, cols
         offset = self.slots[p.S_HEAD]
         self.memory.mark(p.M_RESIZE, rows, cols, offset=offset)
-        self._say(peer, p.OK, request, {"offset": offset})
+        self._peers.say(peer, p.OK, request, {"offset": offset})
         self.ring_bells()
 
     def signal(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
@@ -412,7 +356,7 @@ class Holder:
                     reached = [group]
                 except ProcessLookupError:
                     pass
-        self._say(peer, p.OK, request, {"pids": reached})
+        self._peers.say(peer, p.OK, request, {"pids": reached})
 
     def _members(self) -> set[int]:
         running = self.slots[p.S_STATUS_STATE] == p.RUNNING
@@ -429,7 +373,7 @@ class Holder:
         """TERMIOS: how the terminal is set, and whose it is."""
         canonical, echo = linux.line_mode(self.master)
         answer = {"canonical": int(canonical), "echo": int(echo), "foreground": linux.foreground(self.master)}
-        self._say(peer, p.OK, request, answer)
+        self._peers.say(peer, p.OK, request, answer)
 
     def archived(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
         """ARCHIVED: memory before that offset may go."""
@@ -440,22 +384,21 @@ class Holder:
         if not self.slots[p.S_EXIT_MARKED]:
             raise Refusal("running", "the execution has not ended")
         self.slots[p.S_RELEASED] = 1
-        self._say(peer, p.OK, request)
+        self._peers.say(peer, p.OK, request)
         self._leave_if_done()
 
     def handover(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
         """HANDOVER: give a new keeper the duplicates that the former one took with it."""
         answer = {**self._welcome(), "inode": self.slots[p.S_SOCKET_INODE], "socket": self.socket_path}
-        self._say(peer, p.OK, request, answer, self.master, self.memory.descriptor, self._listener.fileno())
+        self._peers.say(peer, p.OK, request, answer, self.master, self.memory.descriptor, self._listener.fileno())
 
     def upgrade(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
         """UPGRADE: the same process, children and descriptors under other code. Success is the end of every link."""
         python, source = p.text(fields, "python"), p.text(fields, "source")
-        if not os.access(python, os.X_OK) or not os.path.isfile(f"{source}/holdfast/holder/holder.py"):
-            raise Refusal("bad-upgrade", f"{python} or {source} is not there")
+        linux.check_upgrade(python, source, p.HOLDER_MODULE)
         keep = (self.master, self.memory.descriptor, self._listener.fileno())
         linux.brace_for_exec()
-        argv = [python, "-I", "-S", "-c", p.BOOT, source, __name__, *map(str, keep), str(self._saver)]
+        argv = [python, "-I", "-S", "-c", p.BOOT, source, p.HOLDER_MODULE, *map(str, keep), str(self._saver)]
         try:
             for one in keep:
                 os.set_inheritable(one, True)

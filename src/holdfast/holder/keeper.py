@@ -4,8 +4,6 @@ One per user and machine. A pre-imported nursery and the subreaper of every exec
 It reads PTYs never: while it has a duplicate of a master, the death of a holder costs the execution nothing.
 """
 
-import fcntl
-import gc
 import os
 import select
 import signal
@@ -17,57 +15,16 @@ from typing import Final, NoReturn
 
 from holdfast.holder import execution, holder, linux, sockets
 from holdfast.holder import protocol as p
-from holdfast.holder.holder import Refusal
+from holdfast.holder.kept import Fetch, Kept, pair, shortened
 from holdfast.holder.memory import Memory, size_of, whole_pages
-from holdfast.holder.sockets import Peer
+from holdfast.holder.sockets import Peer, Peers, Refusal
 
 _TICK_S: Final = 3.0
 _START_S_MAX: Final = 10.0
 _COLLECT_S_MAX: Final = 1.0
 _QUICK_DEATH_S: Final = 1.0
 _QUICK_DEATHS_MAX: Final = 5
-_ABOUT_ARGV_BYTES: Final = 4096
 _DIED_STARTING: Final[dict[str, p.Value]] = {"code": "holder", "errno": 0}
-
-
-class Kept:
-    """One session: duplicates of its descriptors, and who holds it now."""
-
-    __slots__ = (
-        "asked", "born", "handle", "holder", "inode", "listener", "master", "memory", "quick_deaths", "report",
-        "saver", "session", "socket_path",
-    )  # fmt: skip
-
-    def __init__(
-        self, session: str, socket_path: str, *, master: int = -1, memory: int = -1, listener: int = -1, inode: int = 0,
-        holder: int = 0,
-    ) -> None:  # fmt: skip
-        self.session, self.socket_path = session, socket_path
-        self.master, self.memory, self.listener = master, memory, listener
-        self.inode = inode  # of the socket's path while ``listener`` was its socket
-        self.holder = holder  # pid; 0: none at the moment
-        self.handle = -1  # pidfd of a holder that is not our child
-        self.report = -1  # where a starting holder tells how it went
-        self.asked: tuple[Peer, int] | None = None  # who wants to know
-        self.born = time.monotonic()
-        self.quick_deaths = self.saver = 0
-
-    def slot(self, index: int) -> int:
-        """Return one slot of the session's memory."""
-        return int.from_bytes(os.pread(self.memory, 8, index * 8), sys.byteorder)
-
-    def set_slot(self, index: int, value: int) -> None:
-        """Write one slot; only those that are the keeper's."""
-        os.pwrite(self.memory, value.to_bytes(8, sys.byteorder), index * 8)
-
-
-class Fetch:
-    """A living holder that was asked for its descriptors."""
-
-    __slots__ = ("path", "peer", "pid")
-
-    def __init__(self, peer: Peer, pid: int, path: str) -> None:
-        self.peer, self.pid, self.path = peer, pid, path
 
 
 class Keeper:
@@ -80,7 +37,6 @@ class Keeper:
         self._nursery, self._locks = nursery, locks
         self.kept: dict[str, Kept] = {}
         self._fetches: dict[int, Fetch] = {}
-        self._peers: dict[int, Peer] = {}
         self._reports: dict[int, Kept] = {}
         self._handles: dict[int, Kept] = {}
         self._leaving = False
@@ -88,6 +44,7 @@ class Keeper:
         self._ready_by = 0.0
         self._tick_at = time.monotonic() + _TICK_S
         self._epoll = select.epoll()
+        self._peers = Peers(self._epoll, self._dispatch, frame_bytes_max=p.KEEPER_FRAME_MAX)
         self._signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
         self._listener: socket.socket | None = None
@@ -95,14 +52,14 @@ class Keeper:
         for fd in (self._signals, locks[0]):
             self._epoll.register(fd, select.EPOLLIN)
 
-    def listen(self, listener: socket.socket | None = None) -> None:
-        """Listen at the socket path, on ``listener`` if that is it already."""
+    def listen(self, listener: socket.socket | None = None, *, inode: int = 0) -> None:
+        """Listen at the socket path, or go on with ``listener``, which does so at ``inode``."""
         if self._listener is not None:
             self._epoll.unregister(self._listener.fileno())
             self._listener.close()
         self._listener = listener or sockets.listen(self.socket_path)
         self._epoll.register(self._listener.fileno(), select.EPOLLIN)
-        self._inode = sockets.inode(self.socket_path)
+        self._inode = inode or sockets.inode(self.socket_path)
 
     def run(self, ready: int = -1) -> NoReturn:
         """Serve. ``ready`` is told once the living holders have handed over, or have had a second to do so."""
@@ -121,8 +78,9 @@ class Keeper:
                 self._tick()
 
     def _event(self, fd: int, event: int) -> None:
-        if fd in self._peers:
-            self._serve(self._peers[fd], event)
+        if fd in self._peers.all:
+            self._peers.event(fd, event)
+            self._leave_if_empty()
         elif fd == self._signals:
             self._signalled()
         elif fd in self._reports:
@@ -134,13 +92,7 @@ class Keeper:
         elif fd in self._fetches:
             self._fetched(self._fetches[fd])
         elif self._listener is not None and fd == self._listener.fileno():
-            sock = sockets.accepted(self._listener)
-            if sock is not None and (full := sockets.too_many(self._peers)):
-                self._drop(full)
-            if sock is not None:
-                peer = Peer(sock, frame_bytes_max=p.KEEPER_FRAME_MAX)
-                self._peers[peer.fd] = peer
-                self._epoll.register(peer.fd, select.EPOLLIN)
+            self._peers.accept(self._listener)
         elif fd == self._locks[0]:
             self._poked()
 
@@ -305,69 +257,30 @@ class Keeper:
 
     # --- requests -------------------------------------------------------------------------------------------------
 
-    def _drop(self, peer: Peer) -> None:
-        if self._peers.pop(peer.fd, None) is not None:
-            self._epoll.unregister(peer.fd)
-            peer.close()
-
-    def _serve(self, peer: Peer, event: int) -> None:
-        if event & select.EPOLLOUT and not peer.flush():
-            self._drop(peer)
-            return
-        try:
-            messages = peer.receive() if event & ~select.EPOLLOUT else []
-        except p.BadFrame:
-            messages = None
-        if messages is None:
-            self._drop(peer)
-            return
-        for kind, request, fields in messages:
-            if peer.fd in self._peers:
-                self._dispatch(peer, kind, request, fields)
-        if peer.fd in self._peers:
-            self._epoll.modify(peer.fd, select.EPOLLIN | (select.EPOLLOUT if peer.unsent else 0))
-
-    def _say(self, peer: Peer, kind: int, request: int, fields: p.Fields | None = None) -> None:
-        if self._peers.get(peer.fd) is not peer:
-            return
-        if not peer.send(kind, request, fields):
-            self._drop(peer)
-        elif peer.unsent:
-            self._epoll.modify(peer.fd, select.EPOLLIN | select.EPOLLOUT)
-
-    def _dispatch(self, peer: Peer, kind: int, request: int, fields: dict[str, p.Value]) -> None:
-        try:
-            if kind == p.HELLO:
-                peer.role = p.text(fields, "role", "host")
-                self._say(peer, p.WELCOME, request, self._welcome())
-            elif not peer.role:
-                raise Refusal("no-hello", "the first frame must be a hello")
-            elif kind == p.SPAWN:
-                self._spawn(peer, request, fields)
-            elif kind == p.KEPT:
-                self._check_sockets()
-                self._say(peer, p.OK, request, self._list())
-            elif kind == p.FORGET:
-                self._forget(p.text(fields, "session"))
-                self._say(peer, p.OK, request)
-            elif kind == p.UPGRADE:
-                self._upgrade(fields)
-            elif kind == p.LEAVE:
-                if left := [one for one in self.kept.values() if not one.slot(p.S_RELEASED)]:
-                    raise Refusal("keeps", f"{len(left)} sessions are kept")
-                self._say(peer, p.OK, request)
-                self._leaving = True
-            else:
-                self._say(peer, p.UNSUPPORTED, request, {"kind": kind, "version": p.VERSION})
-        except Refusal as no:
-            self._say(peer, p.REFUSED, request, {"code": no.code, "text": str(no), **no.fields})
-        except (p.BadFrame, OSError, ValueError, OverflowError, sockets.Unsafe) as failed:
-            number = (failed.errno or 0) if isinstance(failed, OSError) else 0
-            told: dict[str, p.Value] = {"code": "failed", "text": f"{type(failed).__name__}: {failed}", "errno": number}
-            self._say(peer, p.REFUSED, request, told)
-        finally:
-            peer.drop_descriptors()
-        self._leave_if_empty()
+    def _dispatch(self, peer: Peer, kind: int, request: int, fields: dict[str, p.Value]) -> bool:
+        answer: p.Fields | None = None
+        if kind == p.HELLO:
+            peer.role = p.text(fields, "role", "host")
+            self._peers.say(peer, p.WELCOME, request, self._welcome())
+            return True
+        if kind == p.SPAWN:
+            self._spawn(peer, request, fields)
+            return True  # the answer follows when the command runs
+        if kind == p.KEPT:
+            self._check_sockets()
+            answer = self._list()
+        elif kind == p.FORGET:
+            self._forget(p.text(fields, "session"))
+        elif kind == p.UPGRADE:
+            self._upgrade(fields)
+        elif kind == p.LEAVE:
+            if left := [one for one in self.kept.values() if not one.slot(p.S_RELEASED)]:
+                raise Refusal("keeps", f"{len(left)} sessions are kept")
+            self._leaving = True
+        else:
+            return False
+        self._peers.say(peer, p.OK, request, answer)
+        return True
 
     def _welcome(self) -> dict[str, p.Value]:
         return {"version": p.VERSION, "oldest": 1, "features": p.FEATURES, "pid": os.getpid(), "source": self.source}
@@ -392,7 +305,7 @@ class Keeper:
             raise Refusal("bad-command", "there is no command")
         cgroups = p.texts(fields, "cgroup_procs")
         recipe = execution.Recipe(
-            argv=argv, env=dict(_pair(one) for one in env), cwd=p.text(fields, "cwd"), cgroup_procs=cgroups
+            argv=argv, env=dict(pair(one) for one in env), cwd=p.text(fields, "cwd"), cgroup_procs=cgroups
         )
         kept, mapped = self._prepare(session, fields, argv, cgroups)
         report, tell = os.pipe2(os.O_CLOEXEC)
@@ -425,7 +338,7 @@ class Keeper:
             kept.memory = linux.sealed_memory(f"hf-{session}", size)
             about: dict[str, p.Value] = {
                 "session": session, "socket": path, "exit_file": p.text(fields, "exit_file", ""),
-                "cgroup_procs": cgroups, "argv": _shortened(argv),
+                "cgroup_procs": cgroups, "argv": shortened(argv),
             }  # fmt: skip
             mapped = Memory(kept.memory)
             mapped.format(about, rows=rows, cols=cols)
@@ -453,7 +366,7 @@ class Keeper:
             self.discard(kept, over=True)
         answer: dict[str, p.Value] = {**fields, "holder_pid": kept.holder, "socket": kept.socket_path}
         if kept.asked is not None:
-            self._say(kept.asked[0], kind, kept.asked[1], answer)
+            self._peers.say(kept.asked[0], kind, kept.asked[1], answer)
             kept.asked = None
         if kind == p.OK and not kept.holder:  # it started the command, said so, and died
             self._replace(kept)
@@ -547,9 +460,9 @@ class Keeper:
             inode=p.number(fields, "inode"), holder=p.number(fields, "holder_pid"),
         )  # fmt: skip
         self.kept[kept.session] = kept
-        self._watch(kept)
+        self.watch(kept)
 
-    def _watch(self, kept: Kept) -> None:
+    def watch(self, kept: Kept) -> None:
         """Notice the death of a holder that is not our child."""
         try:
             kept.handle = os.pidfd_open(kept.holder)
@@ -564,8 +477,7 @@ class Keeper:
     def _upgrade(self, fields: dict[str, p.Value]) -> None:
         """UPGRADE: the same process under other code; success is the end of every link."""
         python, source = p.text(fields, "python"), p.text(fields, "source")
-        if not os.access(python, os.X_OK) or not os.path.isfile(f"{source}/holdfast/holder/keeper.py"):
-            raise Refusal("bad-upgrade", f"{python} or {source} is not there")
+        linux.check_upgrade(python, source, p.KEEPER_MODULE)
         if self._reports or self._fetches or self._listener is None:
             raise Refusal("busy", "a session is being started; try again")
         state = os.memfd_create("hf-keeper")
@@ -586,119 +498,9 @@ class Keeper:
         try:
             for fd in keep:
                 os.set_inheritable(fd, True)
-            os.execv(python, [python, "-I", "-S", "-c", p.BOOT, source, __name__, "resume", str(state)])
+            os.execv(python, [python, "-I", "-S", "-c", p.BOOT, source, p.KEEPER_MODULE, "resume", str(state)])
         finally:  # only reached when the exec failed
             for fd in keep:
                 os.set_inheritable(fd, False)
             os.close(state)
             linux.heed_signals()
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, _, value = text.partition("=")
-    if not name or "\0" in text:
-        raise Refusal("bad-environment", f"{name!r} is no name of an environment variable")
-    return name, value
-
-
-def _shortened(argv: list[str]) -> list[str]:
-    """Return as much of the command line as the memory describes a session with."""
-    left, kept = _ABOUT_ARGV_BYTES, []
-    for one in argv:
-        if left <= 0:
-            break
-        kept.append(one[: left // 4])
-        left -= len(kept[-1].encode("utf-8", "surrogateescape")) + 8
-    return kept
-
-
-def _locked(socket_path: str) -> list[int] | None:
-    """Take both locks of the one keeper of ``socket_path``; None if there is one already.
-
-    An abstract socket, which no cleaner of /tmp can remove, and a file, which other network namespaces see too.
-    """
-    lock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    name = "\0hk:" + socket_path
-    try:
-        lock.bind(name)
-        lock.listen(8)
-    except OSError:
-        with socket.socket(socket.AF_UNIX) as poke:
-            poke.settimeout(2.0)
-            try:
-                poke.connect(name)
-                if linux.peer_of(poke)[1] == os.getuid():
-                    poke.recv(1)  # its close says that its socket is in place again
-                    return None
-            except OSError:
-                return None
-        lock.listen(0) if lock.getsockname() else None  # another user sits on the name: the file decides alone
-    file = os.open(socket_path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return None
-    return [lock.detach(), file]
-
-
-def _settle_down() -> None:
-    """Make what was imported part of every holder without a copy."""
-    linux.heed_signals()
-    linux.load_libc()
-    linux.become_subreaper("hf-keeper")
-    os.chdir("/")
-    gc.collect()
-    gc.freeze()
-
-
-def _start(socket_path: str, holders: str, source: str, ready: int) -> NoReturn:
-    if os.fork():
-        os._exit(0)  # whoever started us waits for this one; the keeper is nobody's child
-    os.setsid()
-    files, oom = execution.raise_file_limit(), execution.own_oom_score()
-    nursery = execution.Nursery(umask=os.umask(0o077), files=files, oom=oom)
-    try:
-        sockets.private_folder(os.path.dirname(socket_path))
-        locks = _locked(socket_path)
-        if locks is None:
-            os.write(ready, b"held\n")
-            os._exit(0)
-        sockets.private_folder(holders)
-        _settle_down()
-        keeper = Keeper(socket_path=socket_path, holders=holders, source=source, nursery=nursery, locks=locks)
-        keeper.listen()
-    except (OSError, sockets.Unsafe) as failed:
-        os.write(ready, f"{failed}\n".encode())
-        os._exit(1)
-    keeper.run(ready)
-
-
-def _resume(state: int) -> NoReturn:
-    about = p.unpacked(os.pread(state, os.fstat(state).st_size, 0))
-    os.close(state)
-    umask, soft, hard, oom = p.numbers(about, "nursery")
-    _settle_down()
-    keeper = Keeper(
-        socket_path=p.text(about, "socket"), holders=p.text(about, "holders"), source=p.text(about, "source"),
-        nursery=execution.Nursery(umask=umask, files=(soft, hard), oom=oom), locks=p.numbers(about, "locks"),
-    )  # fmt: skip
-    numbers = p.numbers(about, "numbers")
-    for at, (session, path) in enumerate(zip(p.texts(about, "sessions"), p.texts(about, "paths"), strict=True)):
-        master, descriptor, listener, inode, pid, foreign = numbers[at * 6 : at * 6 + 6]
-        kept = Kept(session, path, master=master, memory=descriptor, listener=listener, inode=inode, holder=pid)
-        keeper.kept[session] = kept
-        if foreign:
-            keeper._watch(kept)
-    listening = p.number(about, "listener")
-    keeper.listen(socket.socket(fileno=listening))
-    keeper._inode = p.number(about, "inode")
-    for fd in (listening, *keeper._locks, *(n for at in range(0, len(numbers), 6) for n in numbers[at : at + 3])):
-        os.set_inheritable(fd, False)
-    keeper.run()
-
-
-def main(argv: list[str]) -> NoReturn:
-    """``start SOCKET HOLDERS SOURCE READY_FD`` or ``resume STATE_FD``."""
-    if argv[0] == "resume":
-        _resume(int(argv[1]))
-    _start(argv[1], argv[2], argv[3], int(argv[4]))

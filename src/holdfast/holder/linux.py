@@ -178,6 +178,13 @@ def brace_for_exec() -> None:
         signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else signal.SIG_IGN)
 
 
+def check_upgrade(python: str, source: str, module: str) -> None:
+    """Look before the leap of an exec. Raises ValueError if program or code are not there."""
+    file = os.path.join(source, *module.split(".")) + ".py"
+    if not os.access(python, os.X_OK) or not os.path.isfile(file):
+        raise ValueError(f"{python} or {file} is not there")
+
+
 def load_libc() -> None:
     """Find prctl, once and before any fork: ctypes costs more memory than anything else a holder does."""
     global _prctl

@@ -306,6 +306,9 @@ def unsigned(value: int) -> int:
     return value & 0xFFFF_FFFF_FFFF_FFFF
 
 
+KEEPER_MODULE: Final = "holdfast.holder.launch"
+HOLDER_MODULE: Final = "holdfast.holder.holder"
+"""Where an upgrade in place finds ``main``: names that running keepers and holders know, so they stay."""
 BOOT: Final = "import sys; sys.path.append(sys.argv[1]); __import__(sys.argv[2], fromlist=['main']).main(sys.argv[3:])"
 """Program text for ``python -I -S -c``: source folder, module, arguments. Appended, so that nothing shadows the
 standard library when the package lives among others."""

@@ -1,8 +1,10 @@
 """Listen where only the user can reach, and talk frames to whoever connects. Knows nothing of sessions."""
 
 import os
+import select
 import socket
 import stat
+from collections.abc import Callable
 from typing import Final
 
 from holdfast.holder import linux
@@ -151,8 +153,86 @@ def accepted(listener: socket.socket) -> socket.socket | None:
     return sock
 
 
-def too_many(peers: dict[int, Peer]) -> Peer | None:
-    """Return whom to drop before one more is let in, if any: the oldest that never said who it is, else the oldest."""
-    if len(peers) < PEERS_MAX:
-        return None
-    return next((one for one in peers.values() if not one.role), next(iter(peers.values())))
+class Refusal(Exception):  # noqa: N818
+    """Understood and not done: ``code`` for programs, the text for people."""
+
+    def __init__(self, code: str, text: str, **fields: p.Value) -> None:
+        super().__init__(text)
+        self.code, self.fields = code, fields
+
+
+Serve = Callable[[Peer, int, int, dict[str, p.Value]], bool]
+
+
+class Peers:
+    """Everybody who is connected, on the loop's ``epoll``. ``serve`` handles one frame; False: no such kind.
+
+    What ``serve`` raises as Refusal, or because a frame makes no sense or the kernel said no, is the answer to that
+    frame: one request that cannot be served must not cost a session its holder.
+    """
+
+    def __init__(self, epoll: select.epoll, serve: Serve, *, frame_bytes_max: int) -> None:
+        self.all: dict[int, Peer] = {}
+        self._epoll, self._serve, self._most = epoll, serve, frame_bytes_max
+
+    def accept(self, listener: socket.socket) -> None:
+        """Let the next one in. One too many costs the oldest that never said who it is its place, else the oldest."""
+        sock = accepted(listener)
+        if sock is None:
+            return
+        if len(self.all) >= PEERS_MAX:
+            nameless = (one for one in self.all.values() if not one.role)
+            self.drop(next(nameless, next(iter(self.all.values()))))
+        peer = Peer(sock, frame_bytes_max=self._most)
+        self.all[peer.fd] = peer
+        self._epoll.register(peer.fd, select.EPOLLIN)
+
+    def drop(self, peer: Peer) -> None:
+        """End a connection; once is enough."""
+        if self.all.get(peer.fd) is peer:
+            del self.all[peer.fd]
+            self._epoll.unregister(peer.fd)
+            peer.close()
+
+    def event(self, fd: int, event: int) -> None:
+        """Serve whatever the peer at ``fd`` sent, and send it what is left for it."""
+        peer = self.all[fd]
+        if event & select.EPOLLOUT and not peer.flush():
+            self.drop(peer)
+            return
+        try:
+            messages = peer.receive() if event & ~select.EPOLLOUT else []
+        except p.BadFrame:
+            messages = None
+        if messages is None:
+            self.drop(peer)
+            return
+        for kind, request, fields in messages:
+            if self.all.get(fd) is peer:
+                self._one(peer, kind, request, fields)
+        if self.all.get(fd) is peer:
+            self._epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if peer.unsent else 0))
+
+    def _one(self, peer: Peer, kind: int, request: int, fields: dict[str, p.Value]) -> None:
+        try:
+            if not peer.role and kind != p.HELLO:
+                raise Refusal("no-hello", "the first frame must be a hello")
+            if not self._serve(peer, kind, request, fields):
+                self.say(peer, p.UNSUPPORTED, request, {"kind": kind, "version": p.VERSION})
+        except Refusal as no:
+            self.say(peer, p.REFUSED, request, {"code": no.code, "text": str(no), **no.fields})
+        except (p.BadFrame, Unsafe, OSError, ValueError, OverflowError) as failed:
+            number = (failed.errno or 0) if isinstance(failed, OSError) else 0
+            text = f"{type(failed).__name__}: {failed}"
+            self.say(peer, p.REFUSED, request, {"code": "failed", "text": text, "errno": number})
+        finally:
+            peer.drop_descriptors()
+
+    def say(self, peer: Peer, kind: int, request: int, fields: p.Fields | None = None, *fds: int) -> None:
+        """Send a frame to a peer that may have left meanwhile."""
+        if self.all.get(peer.fd) is not peer:
+            return
+        if not peer.send(kind, request, fields, fds):
+            self.drop(peer)
+        elif peer.unsent:
+            self._epoll.modify(peer.fd, select.EPOLLIN | select.EPOLLOUT)

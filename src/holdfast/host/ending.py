@@ -41,11 +41,14 @@ async def _gone(holder: "Holder", pids: tuple[int, ...], within_s: float) -> boo
         left = deadline - time.monotonic()
         if left <= 0:
             return False
-        await _one_ends(pids[0], left)
+        waited_for = pids[0]
+        await _one_ends(waited_for, left)
         try:
             pids = await holder.signal(0, tree=True)
         except HoldError:
             return False
+        if waited_for in pids:
+            await asyncio.sleep(0.005)  # a zombie that its parent has yet to collect: no event says when it does
     return True
 
 
@@ -53,7 +56,6 @@ async def _one_ends(pid: int, within_s: float) -> None:
     try:
         fd = os.pidfd_open(pid)
     except ProcessLookupError:
-        await asyncio.sleep(0.001)  # a zombie whose parent has not collected it yet still counts as a member
         return
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()

@@ -24,7 +24,6 @@ _START_S: Final = 10.0
 _SPAWN_S: Final = 15.0
 _LEAVE_S: Final = 2.0
 _RETRY_S: Final = 0.005
-_KEEPER = "holdfast.holder.keeper"
 _OUTCOMES: Final = {p.APPLIED: "applied", p.PARTIAL: "partial", p.UNKNOWN: "unknown"}
 
 
@@ -228,7 +227,7 @@ async def _start_keeper(places: Places) -> None:
         try:
             arguments = (
                 source(),
-                _KEEPER,
+                p.KEEPER_MODULE,
                 "start",
                 str(places.keeper_socket),
                 str(places.holders),

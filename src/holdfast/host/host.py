@@ -264,7 +264,8 @@ class Host:
                 await session.finish(Signal.LOSE, None, f"no holder answers: {error.message}")
             return
         session.output.attach(holder.ring)
-        await session.begin_view(holder)
+        session.see(holder.ring.head)
+        await session.begin_view(holder.ring.marks(0))
         await session.take(holder, found=True)
 
     async def adopt(self, session: str) -> Holder:
@@ -314,15 +315,7 @@ class Host:
         self._showing[session.id] = count + 1
         try:
             if not count:
-                stored = self.shelf.view_of(session.id, store.LAST_SCREEN)
-                sheet = session.sheet
-                await self.views.open(
-                    SessionId(session.id),
-                    rows=sheet.rows,
-                    cols=sheet.cols,
-                    offset=session.head,
-                    keyframe=stored[1] if stored is not None else None,
-                )
+                await session.begin_view()
             yield
         finally:
             self._showing[session.id] -= 1

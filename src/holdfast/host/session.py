@@ -11,7 +11,7 @@ import os
 import signal as signals
 import time
 from collections.abc import Callable
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.core import life
@@ -29,6 +29,7 @@ from holdfast.host.journal import Journal
 from holdfast.host.output import Output
 from holdfast.host.reaping import Watch
 from holdfast.host.replies import Replies
+from holdfast.host.ring import Mark
 from holdfast.host.store import LAST_SCREEN, VIEW, Sheet
 from holdfast.wire import messages as wire
 
@@ -65,7 +66,10 @@ class Session:
         self._held = asyncio.Event()
         self._control = asyncio.Lock()
         self._minding: asyncio.Task[None] | None = None
-        self._ended = asyncio.Event()
+        self._ended, self._let_gone = asyncio.Event(), asyncio.Event()
+        if sheet.ending is not None:
+            self._ended.set()
+            self._let_gone.set()
         self._verdict: tuple[Signal, str] | None = None  # what an end that comes now is called, and why
         self._calm: asyncio.TimerHandle | None = None
         self._head = sheet.output_end
@@ -204,7 +208,7 @@ class Session:
         ring = holder.ring
         if ring.input_position > self.journal.position:
             self.journal.advance(ring.input_position + 1, "the host's last records were lost; the holder has seen them")
-        resolved = self.journal.inputs.resolve(ring.input_position, ring.input_written, ring.input_flight)
+        resolved = self.journal.inputs.resolve(ring.input_position, ring.input_written, in_flight=ring.input_flight)
         for outcome in resolved:
             self.record(
                 "typed", "host", {"of": outcome.position, "outcome": outcome.outcome, "written": outcome.written}
@@ -252,18 +256,26 @@ class Session:
                 for attachment in self.attachments.values():
                     attachment.peer.send(wire.Gap(attachment.number, mark.offset, mark.offset, "holder-restart"))
 
-    async def begin_view(self, holder: Holder) -> None:
-        """Give the session a view again after a host restart: from the last keyframe, or from what output is kept."""
-        stored = self._host.shelf.view_of(self.id, VIEW)
-        start = self.output.start
+    def see(self, head: int) -> None:
+        """Output up to ``head`` exists."""
+        self._head = max(self._head, head)
+
+    async def begin_view(self, marks: Iterable[Mark] = ()) -> None:
+        """Give the session a view again, after a host restart or its own end: from the newest keyframe that was kept,
+        or else from the output. ``marks`` say where it was resized since.
+        """
+        shelf, start = self._host.shelf, self.output.start
+        stored = (shelf.view_of(self.id, LAST_SCREEN) if self.over else None) or shelf.view_of(self.id, VIEW)
         offset, frame = stored if stored is not None and stored[0] >= start else (start, None)
-        if frame is None and holder.ring.head - offset > REVIEW_BYTES:
-            offset = holder.ring.head - REVIEW_BYTES  # its programs redraw sooner than all of that would be read
+        if frame is None and self.head - offset > REVIEW_BYTES:
+            offset = self.head - REVIEW_BYTES  # its programs redraw sooner than all of that would be read
         size = (self.sheet.born_rows, self.sheet.born_cols) if offset == 0 else (self.sheet.rows, self.sheet.cols)
-        await self.views.open(SessionId(self.id), rows=size[0], cols=size[1], offset=offset, keyframe=frame)
-        for mark in holder.ring.marks(0):
+        session = SessionId(self.id)
+        await self.views.open(session, rows=size[0], cols=size[1], offset=offset, keyframe=frame)
+        for mark in marks:
             if mark.kind == "resize" and mark.offset >= offset:
-                self.views.resized(SessionId(self.id), mark.offset, mark.a, mark.b)
+                self.views.resized(session, mark.offset, mark.a, mark.b)
+        self.views.wake(session, self.head)
 
     def keep_view(self) -> None:
         """Store the newest keyframe of the view, if it is newer than the stored one."""
@@ -355,6 +367,7 @@ class Session:
 
     async def _show_last(self, attachment: Attachment, ask: wire.Attach, offset: int | None) -> None:
         attachment.peer.send(wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, False))
+        attachment.begins_after(self.head)
         async with self.viewed():
             attachment.start(offset)
             while not attachment.drained() and not attachment.over:
@@ -486,7 +499,10 @@ class Session:
             await self._part(ending)
         finally:
             self._ended.set()
-            await self._let_go()
+            try:
+                await self._let_go()
+            finally:
+                self._let_gone.set()
 
     async def _keep_last(self) -> None:
         try:
@@ -521,6 +537,7 @@ class Session:
     async def viewed(self) -> AsyncIterator[None]:
         """Have a view of the session for as long as the block lasts, also when it has ended."""
         if self.over:
+            await self._let_gone.wait()  # its living view is closed first
             async with self._host.shown(self):
                 yield
         else:

@@ -1,4 +1,5 @@
-"""What is known of one view and what follows from it: how far it is, what is fed next, who is to blame for a dead worker.
+"""What is known of one view and what follows from it: how far it is, what is fed next, who is to blame for a dead
+worker.
 
 Offsets of one view: ``kept`` (its keyframe) <= ``done`` (the worker has seen it) <= ``sent`` <= ``head`` (it exists).
 No I/O, and time is an argument. Not here: the worker (viewlink), the tasks (views).
@@ -101,7 +102,9 @@ class Book:
         return self.sent - self.done >= WINDOW
 
     def delay(self, now: float, lag_max: int) -> float:
-        """Return for how many seconds to leave the view behind: while it floods, nobody waits, and the lag is bearable."""
+        """Return for how many seconds to leave the view behind: while it floods, nobody waits, and the lag is
+        bearable.
+        """
         if self.hurried or self.head - self.sent >= lag_max:
             return 0.0
         grown, age = self.head - self._seen, now - self._seen_at

@@ -1,7 +1,8 @@
 """One view worker process as the host sees it: start it, give it orders, notice when it died or hangs.
 
-The worker answers its orders one by one and in order, so the oldest unanswered one is what it works on: if that makes no
-progress the process is killed, and whoever holds the link is told which order it was. Not here: what to do then (views).
+The worker answers its orders one by one and in order, so the oldest unanswered one is what it works on: if that makes
+no progress the process is killed, and whoever holds the link is told which order it was. Not here: what to do then
+(views).
 """
 
 import asyncio
@@ -34,7 +35,9 @@ class _Pending:
 
 
 class Link:
-    """A running worker. ``lost`` is called once, with the order that was being worked on and why, when it is no more."""
+    """A running worker. ``lost`` is called once, with the order that was being worked on and why, when it is no
+    more.
+    """
 
     def __init__(
         self,
@@ -142,7 +145,7 @@ class Link:
             self._begin_watch()
         done.answered(result)
 
-    # ---- watchdog: armed only while something is owed, so an idle worker costs nothing --------------------------------
+    # ---- watchdog: armed only while something is owed, so an idle worker costs nothing ----
 
     def _rest(self) -> None:
         if self._watch is not None:

@@ -1,7 +1,7 @@
 """Keep a view of every session in worker processes: feed them at a pace, restore them after a crash, ask them things.
 
-The worker may die of what a program prints, or hang on it; nobody but the view notices. It is killed, replaced, given the
-last keyframe and fed again from there. Output that killed it twice is skipped and the view says so. Not here: the
+The worker may die of what a program prints, or hang on it; nobody but the view notices. It is killed, replaced, given
+the last keyframe and fed again from there. Output that killed it twice is skipped and the view says so. Not here: the
 process (viewlink), the engine (view).
 """
 
@@ -63,8 +63,9 @@ class Source(Protocol):
 class Repaint:
     """``data`` brings a terminal of the size asked for to the state at ``offset``. ``rows``, ``cols``: the session's.
 
-    ``exact``: output from ``offset`` may follow. Otherwise the sizes differ: the picture is cropped, and the next repaint
-    has to follow. ``incomplete``: some output was never seen, so the picture may be wrong until the program redraws.
+    ``exact``: output from ``offset`` may follow. Otherwise the sizes differ: the picture is cropped, and the next
+    repaint has to follow. ``incomplete``: some output was never seen, so the picture may be wrong until the program
+    redraws.
     """
 
     offset: int
@@ -93,8 +94,8 @@ class ScreenRows:
     def message(self, attachment: int) -> wire.Rows:
         """Return the message of the ``screen`` view for ``attachment``."""
         return wire.Rows(
-            attachment=attachment, offset=self.offset, size=self.size, full=self.full, rows=self.rows, styles=self.styles,
-            cursor=self.cursor, modes=self.modes, title=self.title, alternate=self.alternate,
+            attachment=attachment, offset=self.offset, size=self.size, full=self.full, rows=self.rows,
+            styles=self.styles, cursor=self.cursor, modes=self.modes, title=self.title, alternate=self.alternate,
         )  # fmt: skip
 
 
@@ -226,7 +227,9 @@ class Views:
         return (f"no screens: {self.unavailable}",) if self.unavailable is not None else ()
 
     def kept(self, session: SessionId) -> tuple[int, bytes] | None:
-        """Return the newest keyframe of ``session`` and its offset, for the host to store; None if there is none yet."""
+        """Return the newest keyframe of ``session`` and its offset, for the host to store; None if there is none
+        yet.
+        """
         view = self._sessions.get(session)
         return (view.book.kept, view.book.keyframe) if view is not None and view.book.keyframe else None
 

@@ -47,11 +47,11 @@ class Capture:
             alternate = None
         dec = {number: found for number in DEC_MODES if (found := engine.mode(number)) is not None}
         return State(
-            rows=rows, cols=cols, styles=styles.all(), primary=primary, alternate=alternate, on_alternate=on_alternate, row=row,
-            col=col, pending=pending, pen=_pen(engine, extras), modes=dec,
+            rows=rows, cols=cols, styles=styles.all(), primary=primary, alternate=alternate, on_alternate=on_alternate,
+            row=row, col=col, pending=pending, pen=_pen(engine, extras), modes=dec,
             ansi={number: found for number in ANSI_MODES if (found := engine.mode(number, ansi=True)) is not None},
-            tabs=extras.tabs, region=extras.region,
-            other_keys=extras.other_keys, colours=_colours(engine), title=engine.title, cwd=engine.cwd, tail=tail, incomplete=incomplete,
+            tabs=extras.tabs, region=extras.region, other_keys=extras.other_keys, colours=_colours(engine),
+            title=engine.title, cwd=engine.cwd, tail=tail, incomplete=incomplete,
             history=tuple(above if on_alternate else engine.history(history, styled=True)),
         )  # fmt: skip
 

@@ -1,4 +1,5 @@
-"""Describe what a screen shows: styles, runs of cells, rows. Not here: where they come from (engine), how they are painted.
+"""Describe what a screen shows: styles, runs of cells, rows. Not here: where they come from (engine), how they are
+painted.
 
 Plain tuples of plain values: they cross the socket between worker and host, and live in keyframes, as they are.
 """
@@ -59,7 +60,9 @@ class Run(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Row(msgspec.Struct, frozen=True, array_like=True):
-    """Runs from the left; trailing blank cells of the default style are left out. ``wraps``: goes on in the next row."""
+    """Runs from the left; trailing blank cells of the default style are left out. ``wraps``: goes on in the next
+    row.
+    """
 
     runs: tuple[Run, ...] = ()
     wraps: bool = False
@@ -112,7 +115,8 @@ def cropped(row: Row, cols: int) -> Row:
 
 
 _SIMPLE: Final = (
-    (BOLD, "1"), (FAINT, "2"), (ITALIC, "3"), (BLINK, "5"), (INVERSE, "7"), (INVISIBLE, "8"), (STRIKE, "9"), (OVERLINE, "53"),
+    (BOLD, "1"), (FAINT, "2"), (ITALIC, "3"), (BLINK, "5"), (INVERSE, "7"), (INVISIBLE, "8"), (STRIKE, "9"),
+    (OVERLINE, "53"),
 )  # fmt: skip
 
 

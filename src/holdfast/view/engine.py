@@ -2,7 +2,8 @@
 
 The C interface takes ``void *`` almost everywhere and a wrong type corrupts the heap, so every key has its C type in a
 table here, and the layout of cells is proven against the engine's own accessors before the first use. The engine is fed
-only what ``filter`` passed, in geometries that ``state.clamped`` allows. It may crash all the same: it lives in a worker.
+only what ``filter`` passed, in geometries that ``state.clamped`` allows. It may crash all the same: it lives in a
+worker.
 """
 
 import re
@@ -51,17 +52,17 @@ STYLES_KEPT: Final = 4096
 _TITLE_MAX: Final = 4096
 
 _GET: Final = {
-    "COLS": "uint16_t", "ROWS": "uint16_t", "CURSOR_X": "uint16_t", "CURSOR_Y": "uint16_t", "CURSOR_PENDING_WRAP": "bool",
-    "ACTIVE_SCREEN": "GhosttyTerminalScreen", "KITTY_KEYBOARD_FLAGS": "uint8_t", "CURSOR_STYLE": "GhosttyStyle",
-    "TITLE": "GhosttyString", "PWD": "GhosttyString", "SCROLLBACK_ROWS": "size_t", "COLOR_FOREGROUND": "GhosttyColorRgb",
-    "COLOR_BACKGROUND": "GhosttyColorRgb", "COLOR_CURSOR": "GhosttyColorRgb", "COLOR_PALETTE": "GhosttyColorRgb[256]",
-    "COLOR_PALETTE_DEFAULT": "GhosttyColorRgb[256]", "MODE": "GhosttyTerminalModeConfig",
+    "COLS": "uint16_t", "ROWS": "uint16_t", "CURSOR_X": "uint16_t", "CURSOR_Y": "uint16_t",
+    "CURSOR_PENDING_WRAP": "bool", "ACTIVE_SCREEN": "GhosttyTerminalScreen", "KITTY_KEYBOARD_FLAGS": "uint8_t",
+    "TITLE": "GhosttyString", "PWD": "GhosttyString", "SCROLLBACK_ROWS": "size_t",
+    "COLOR_FOREGROUND": "GhosttyColorRgb", "COLOR_BACKGROUND": "GhosttyColorRgb", "COLOR_CURSOR": "GhosttyColorRgb",
+    "COLOR_PALETTE": "GhosttyColorRgb[256]", "COLOR_PALETTE_DEFAULT": "GhosttyColorRgb[256]",
 }  # fmt: skip
 """Every value that is read from a terminal, with the C type the engine writes."""
 _SET: Final = {
     "SCROLLBACK_MAX_LINES": "size_t", "SCROLLBACK_MAX_BYTES": "size_t", "CONTINUATION_MAX_BYTES": "size_t",
-    "COLOR_FOREGROUND": "GhosttyColorRgb", "COLOR_BACKGROUND": "GhosttyColorRgb", "KITTY_IMAGE_STORAGE_LIMIT": "uint64_t",
-    "APC_MAX_BYTES": "size_t",
+    "COLOR_FOREGROUND": "GhosttyColorRgb", "COLOR_BACKGROUND": "GhosttyColorRgb",
+    "KITTY_IMAGE_STORAGE_LIMIT": "uint64_t",
 }  # fmt: skip
 _CALLBACKS: Final = {
     "WRITE_PTY": "GhosttyTerminalWritePtyFn", "BELL": "GhosttyTerminalBellFn",
@@ -71,8 +72,8 @@ _SNAPSHOT_HEADER: Final = 10
 _SNAPSHOT_READY: Final = 5  # tag of the record after which a snapshot holds both screens; history follows
 _CHARSETS_DEFAULT: Final = (b"\x1b(B", b"\x1b)B", b"\x1b*B", b"\x1b+B", b"\x0f")
 _FLAGS: Final = (
-    ("bold", BOLD), ("faint", FAINT), ("italic", ITALIC), ("blink", BLINK), ("inverse", INVERSE), ("invisible", INVISIBLE),
-    ("strikethrough", STRIKE), ("overline", OVERLINE),
+    ("bold", BOLD), ("faint", FAINT), ("italic", ITALIC), ("blink", BLINK), ("inverse", INVERSE),
+    ("invisible", INVISIBLE), ("strikethrough", STRIKE), ("overline", OVERLINE),
 )  # fmt: skip
 _EXTRAS: Final = ("tabstops", "scrolling_region", "keyboard", "charsets", "protection")
 _SCREEN_EXTRAS: Final = ("charsets", "protection")
@@ -88,7 +89,9 @@ def _checked(result: int, what: str) -> None:
 
 
 class Extras(NamedTuple):
-    """Tab stops (columns from 0), scroll region (rows from 0), modifyOtherKeys, charsets as bytes, DECSCA of the pen."""
+    """Tab stops (columns from 0), scroll region (rows from 0), modifyOtherKeys, charsets as bytes, DECSCA of the
+    pen.
+    """
 
     tabs: tuple[int, ...]
     region: tuple[int, int]
@@ -353,10 +356,12 @@ class Engine:
         )
 
     def copy(self, *, history: bool = False) -> "Engine":
-        """Return a copy, without history unless it is wanted, to look at what cannot be asked for (the other screen, saved cursors).
+        """Return a copy, without history unless it is wanted, to look at what cannot be asked for (the other screen,
+        saved cursors).
 
-        Made through the engine's own snapshot, which is never kept nor let out of this process. Raises EngineError where
-        the engine cannot make one (a wide character cut by a resize of the alternate screen, until it is redrawn).
+        Made through the engine's own snapshot, which is never kept nor let out of this process. Raises EngineError
+        where the engine cannot make one (a wide character cut by a resize of the alternate screen, until it is
+        redrawn).
         """
         raw = bytearray()
         head = _SNAPSHOT_HEADER  # where the next record begins: tag, length, checksum, body

@@ -1,9 +1,10 @@
 """Cut raw output into whole sequences and keep from the engine what it cannot be trusted with.
 
-The engine only ever sees whole characters and whole control sequences; what output stopped in the middle of is kept here
-as ``tail``. So the engine is at rest after every feed, a keyframe's parser state is a few raw bytes, and a viewer that is
-given ``tail`` continues exactly where the stream goes on. Source of what is dropped: DESIGN section 3 and the crash classes
-found by fuzzing the engine (OSC 8 hyperlinks, DECLRMM). Not here: what a query is answered with (queries).
+The engine only ever sees whole characters and whole control sequences; what output stopped in the middle of is kept
+here as ``tail``. So the engine is at rest after every feed, a keyframe's parser state is a few raw bytes, and a viewer
+that is given ``tail`` continues exactly where the stream goes on. Source of what is dropped: DESIGN section 3 and the
+crash classes found by fuzzing the engine (OSC 8 hyperlinks, DECLRMM). Not here: what a query is answered with
+(queries).
 """
 
 import re
@@ -20,8 +21,8 @@ OSC_PASSED: Final = frozenset({b"0", b"2", b"4", b"7", b"10", b"11", b"12", b"10
 """Title, colours, working directory. Not 8 (crashes), not 133 (the engine would clear prompts when resized; the host
 reads command marks itself), nothing that reaches outside the screen (clipboard, notifications)."""
 DROPPED: Final = b"\x18"
-"""What stands in place of what is dropped: CAN, since its escape character may have ended a sequence before it, which must
-not go on with what comes after it."""
+"""What stands in place of what is dropped: CAN, since its escape character may have ended a sequence before it, which
+must not go on with what comes after it."""
 MODES_DROPPED: Final = frozenset({40, 69})
 """69, DECLRMM: crashes. 40 lets a program change the number of columns, which is the PTY's to say."""
 
@@ -31,8 +32,8 @@ _INTEREST: Final = re.compile(
     + rb"\](?P<osc>[^\x07\x18\x1a\x1b]*+)(?P<bel>\x07)?"
     + rb"|(?P<kind>[PX^_])(?P<string>[^\x18\x1a\x1b]*+)"
     + rb"|\[(?P<body>[" + _C0 + rb"\x20-\x3f]{0,%d}+)(?P<final>[bchnpqtu])" % (PARAMETERS_MAX - 1)
-    + rb"|(?P<long>\[[" + _C0 + rb"\x20-\x3f]{%d}|[\x20-\x2f][" % PARAMETERS_MAX + _C0 + rb"\x20-\x2f]{%d}|[" % PARAMETERS_MAX
-    + _C0 + rb"])"
+    + rb"|(?P<long>\[[" + _C0 + rb"\x20-\x3f]{%d}" % PARAMETERS_MAX
+    + rb"|[\x20-\x2f][" + _C0 + rb"\x20-\x2f]{%d}|[" % PARAMETERS_MAX + _C0 + rb"])"
     + rb"|(?P<high>(?:\[[" + _C0 + rb"\x20-\x3f]*+|[\x20-\x2f][" + _C0 + rb"\x20-\x2f]*+)?(?=[\x80-\xff]))"
     + rb")"
 )  # fmt: skip

@@ -1,8 +1,8 @@
 """Write a state down and read it back: the only form in which the screen leaves a worker to be kept.
 
-The msgpack form of ``state.State`` under zlib, in the envelope of ``stored``. Decoding believes nothing: sizes are bounded
-before anything is unpacked, text may hold no controls, and a tail must be what the filter would hold back. A keyframe is
-loaded by ordinary terminal output into a fresh engine, so that no version of the engine is tied to it.
+The msgpack form of ``state.State`` under zlib, in the envelope of ``stored``. Decoding believes nothing: sizes are
+bounded before anything is unpacked, text may hold no controls, and a tail must be what the filter would hold back. A
+keyframe is loaded by ordinary terminal output into a fresh engine, so that no version of the engine is tied to it.
 """
 
 import re
@@ -36,12 +36,14 @@ class BadKeyframe(HoldError):
     def __init__(self, why: str) -> None:
         super().__init__(
             f"a stored keyframe cannot be used: {why}; the session and its output are not touched",
-            do="nothing: the screen fills again as the program draws, or with a key that makes it redraw (often Ctrl-L)",
+            do="nothing: the screen fills again as the program draws, or at a key that makes it redraw (often Ctrl-L)",
         )
 
 
 def encode(state: State, offset: int) -> bytes:
-    """Return ``state`` at output ``offset`` as bytes to be kept; of its history as many of the newest lines as fit ``HISTORY_MAX``."""
+    """Return ``state`` at output ``offset`` as bytes to be kept; of its history as many of the newest lines as fit
+    ``HISTORY_MAX``.
+    """
     total = 0
     first = len(state.history)
     while first > 0 and total + len(state.history[first - 1]) <= HISTORY_MAX:
@@ -84,7 +86,7 @@ def _check(state: State) -> None:
         else "keyboard" if not 0 <= state.other_keys <= 2
         else "colours" if not all(0 <= n < 256 and 0 <= c < RGB for n, c in state.colours.palette)
         or not all(c is None or 0 <= c < RGB for c in (state.colours.fg, state.colours.bg, state.colours.cursor))
-        else "title" if _CONTROL.search(state.title) or _CONTROL.search(state.cwd) or len(state.title + state.cwd) > 16384
+        else "title" if _CONTROL.search(state.title + state.cwd) or len(state.title + state.cwd) > 16384
         else "tail" if not _is_tail(state.tail)
         else "history" if not all(_LINE.match(line) for line in state.history)
         else ""
@@ -143,5 +145,7 @@ def history_output(state: State) -> bytes:
 
 
 def loading(state: State) -> bytes:
-    """Return output that brings an engine of the state's size to ``state``, but for its tail, which the filter is fed."""
+    """Return output that brings an engine of the state's size to ``state``, but for its tail, which the filter is
+    fed.
+    """
     return repaint(msgspec.structs.replace(state, tail=b""), own=True)

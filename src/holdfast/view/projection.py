@@ -1,4 +1,6 @@
-"""Follow one session's output with an engine and answer what is asked about its screen. Runs in a worker, does no I/O."""
+"""Follow one session's output with an engine and answer what is asked about its screen. Runs in a worker, does no
+I/O.
+"""
 
 from typing import Final
 
@@ -19,7 +21,9 @@ class Projection:
     """The view of one session. ``offset`` is the first byte of output it has not seen."""
 
     def __init__(self, *, rows: int, cols: int, offset: int, epoch: int, now: float, stored: bytes = b"") -> None:
-        """``stored``: a keyframe to begin from; raises keyframe.BadKeyframe. ``epoch`` tells this view from later ones."""
+        """``stored``: a keyframe to begin from; raises keyframe.BadKeyframe. ``epoch`` tells this view from later
+        ones.
+        """
         self._filter, self._rate = Filter(offset), Rate(now)
         self._epoch = epoch << 32
         self._version = self._first = 1  # versions of what ``screen`` told; before ``_first`` the layout was another
@@ -99,7 +103,9 @@ class Projection:
         return protocol.Kept(self.offset, keyframe.encode(self.state(history=history, careful=careful), self.offset))
 
     def screen(self, since: int) -> protocol.Rows:
-        """Return the rows that changed after the answer whose token was ``since``; all for a token this view never gave."""
+        """Return the rows that changed after the answer whose token was ``since``; all for a token this view never
+        gave.
+        """
         rows = self.engine.rows()
         height, width = self.engine.size
         layout = (height, width, self.engine.on_alternate, self.engine.styles)
@@ -121,8 +127,9 @@ class Projection:
         row, col, _pending = self.engine.cursor
         return protocol.Rows(
             offset=self.offset, rows=height, cols=width, full=full, token=self._epoch + self._version,
-            changed=dict(zip(numbers, picked, strict=True)), styles=styles.all(), cursor=(row, col, bool(self.engine.mode(25))),
-            modes=self._modes(), title=self.engine.title, on_alternate=layout[2], incomplete=self.incomplete,
+            changed=dict(zip(numbers, picked, strict=True)), styles=styles.all(),
+            cursor=(row, col, bool(self.engine.mode(25))), modes=self._modes(), title=self.engine.title,
+            on_alternate=layout[2], incomplete=self.incomplete,
         )  # fmt: skip
 
     def text(self, history: int) -> protocol.Text:
@@ -138,8 +145,9 @@ class Projection:
         """Return what is worth telling if it is not what was told last."""
         rows, cols = self.engine.size
         now = protocol.ViewState(
-            offset=self.offset, rows=rows, cols=cols, title=self.engine.title, cwd=self.engine.cwd, bells=self.engine.bells,
-            on_alternate=self.engine.on_alternate, modes=self._modes(), incomplete=self.incomplete, gaps=tuple(self.gaps),
+            offset=self.offset, rows=rows, cols=cols, title=self.engine.title, cwd=self.engine.cwd,
+            bells=self.engine.bells, on_alternate=self.engine.on_alternate, modes=self._modes(),
+            incomplete=self.incomplete, gaps=tuple(self.gaps),
         )  # fmt: skip
         told, self._told = self._told, now
         same = told is not None and now == protocol.ViewState(now.offset, *(getattr(told, f) for f in _FIELDS))

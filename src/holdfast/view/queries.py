@@ -59,7 +59,9 @@ def named(reply: bytes) -> bytes:
 
 
 class Rate:
-    """A budget of replies: ``REPLIES_BURST`` at once, then ``REPLIES_PER_S``. A flood of queries is not a conversation."""
+    """A budget of replies: ``REPLIES_BURST`` at once, then ``REPLIES_PER_S``. A flood of queries is not a
+    conversation.
+    """
 
     def __init__(self, now: float) -> None:
         self._left, self._at = float(REPLIES_BURST), now

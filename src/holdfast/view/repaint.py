@@ -25,9 +25,9 @@ GIVE_BACK: Final = (
     b"\x1b[?1l\x1b>\x1b[?5l\x1b[?25h\x1b[0 q\x1b[<8u\x1b[>4m"
     b"\x1b]104\x1b\\\x1b]110\x1b\\\x1b]111\x1b\\\x1b]112\x1b\\\x1b[999;1H"
 )
-"""Put a user's terminal back to sane modes at detach, whatever the session had set: primary screen, mouse, focus and paste
-reports off, cursor visible and of its own shape, kitty keyboard and modifyOtherKeys off, colours and pen reset, cursor on
-the last row. Changes no text."""
+"""Put a user's terminal back to sane modes at detach, whatever the session had set: primary screen, mouse, focus and
+paste reports off, cursor visible and of its own shape, kitty keyboard and modifyOtherKeys off, colours and pen reset,
+cursor on the last row. Changes no text."""
 
 
 class _Painter:
@@ -152,7 +152,9 @@ class _Painter:
 
 
 def _disputed(run: Run) -> bool:
-    """Tell whether terminals disagree about how wide the letters of ``run`` are, so that what follows is addressed anew."""
+    """Tell whether terminals disagree about how wide the letters of ``run`` are, so that what follows is addressed
+    anew.
+    """
     if run.kind == CLUSTER:
         return True
     if run.text.isascii():
@@ -267,7 +269,9 @@ def _rest(paint: _Painter, state: State, pen: Pen) -> None:
 
 
 def _fitted(state: State, rows: int, cols: int) -> bytes:
-    """Return the part of the screen that fits ``rows`` by ``cols``, around the cursor, with the modes that steer input."""
+    """Return the part of the screen that fits ``rows`` by ``cols``, around the cursor, with the modes that steer
+    input.
+    """
     shown = state.shown
     first = max(0, min(state.row - rows + 1, len(shown.rows) - rows)) if rows < state.rows else 0
     lines = tuple(cropped(row, cols) for row in shown.rows[first : first + rows])

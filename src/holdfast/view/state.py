@@ -1,4 +1,5 @@
-"""Hold everything a terminal would have to know to be where the session's is: the state that repaint and keyframes share.
+"""Hold everything a terminal would have to know to be where the session's is: the state that repaint and keyframes
+share.
 
 Not here: how it is read out of an engine (capture), written down (keyframe) or painted (repaint).
 """
@@ -10,18 +11,20 @@ import msgspec
 from holdfast.view.cells import PLAIN, Row, Style
 
 ROWS_MIN, ROWS_MAX, COLS_MIN, COLS_MAX, CELLS_MAX = 4, 250, 20, 500, 32768
-"""Geometry that the engine is given; source: notes on its crash classes. A session of another size is viewed clamped."""
+"""Geometry that the engine is given; source: notes on its crash classes. A session of another size is viewed
+clamped.
+"""
 
 DEC_MODES: Final = (
-    1, 5, 6, 7, 9, 12, 25, 45, 47, 66, 1000, 1002, 1003, 1004, 1005, 1006, 1007, 1015, 1016, 1035, 1036, 1039, 1047, 1049, 2004,
-    2026, 2027, 2031, 2048,
+    1, 5, 6, 7, 9, 12, 25, 45, 47, 66, 1000, 1002, 1003, 1004, 1005, 1006, 1007, 1015, 1016, 1035, 1036, 1039, 1047,
+    1049, 2004, 2026, 2027, 2031, 2048,
 )  # fmt: skip
 """Private modes that are read, kept and repainted. Not 3 and 40 (they clear the screen), not 69 (filtered)."""
 ANSI_MODES: Final = (2, 4, 12, 20)
 ALTERNATE_MODES: Final = (47, 1047, 1049)
 MODE_NAMES: Final = {
-    1: "cursor-keys", 5: "reverse", 7: "wrap", 25: "cursor", 66: "keypad", 1000: "mouse", 1002: "mouse-drag", 1003: "mouse-motion",
-    1004: "focus", 1006: "mouse-sgr", 2004: "paste", 2026: "synchronized",
+    1: "cursor-keys", 5: "reverse", 7: "wrap", 25: "cursor", 66: "keypad", 1000: "mouse", 1002: "mouse-drag",
+    1003: "mouse-motion", 1004: "focus", 1006: "mouse-sgr", 2004: "paste", 2026: "synchronized",
 }  # fmt: skip
 """What the modes are called in the ``screen`` view; others are not shown."""
 

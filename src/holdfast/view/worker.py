@@ -1,7 +1,8 @@
 """Run views in a process of their own: ``python -m holdfast.view.worker --fd N``, started by host.views.
 
-The native engine may crash on what a program prints, so nothing lives here that cannot be had again: orders come over the
-socketpair ``N``, one after the other, and when it closes the process ends. Not here: pace, watchdog, recovery (host.views).
+The native engine may crash on what a program prints, so nothing lives here that cannot be had again: orders come over
+the socketpair ``N``, one after the other, and when it closes the process ends. Not here: pace, watchdog, recovery
+(host.views).
 """
 
 import os
@@ -45,7 +46,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _settle() -> None:
-    """Be the process that suffers first: low priority, first to go when memory is short, no core dumps of other's output."""
+    """Be the process that suffers first: low priority, first to go when memory is short, no core dumps of other's
+    output.
+    """
     os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
