@@ -70,3 +70,8 @@ def test_no_page_or_script_knows_the_machine_it_was_written_on() -> None:
     texts = [path for path in [*PAGES, *scripts] if path.is_file()]
     homes = re.compile(r"/(?:" + "work" + r"|root|tmp/v)\b")
     assert [str(path.relative_to(ROOT)) for path in texts if homes.search(path.read_text())] == []
+
+
+def test_continuous_integration_runs_the_command_of_the_readme() -> None:
+    [command] = re.findall(r"Run all tests.*?```sh\n(.*?)\n```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert (ROOT / ".ci" / "run").read_text().rstrip().endswith(f"exec {command}")

@@ -32,7 +32,7 @@ def test_the_demo_holds_and_leaves_nothing(short_dir: Path) -> None:
     demo = told(short_dir, "json")
     out, _ = demo.communicate(timeout=110)
     verdict = json.loads(out.splitlines()[-1])
-    assert (demo.returncode, verdict["held"], verdict["why"]) == (0, True, "")
+    assert (verdict["why"], verdict["held"], demo.returncode) == ("", True, 0)
     assert len(verdict["steps"]) == 8
     assert all(step["held"] and step["evidence"] for step in verdict["steps"])
     assert list(short_dir.iterdir()) == []

@@ -33,7 +33,8 @@ def row_of(row: cells.Row, styles: tuple[Style, ...]) -> list[tuple[str, int, St
 def _screen(screen: Screen | None, state: State) -> Any:
     if screen is None:
         return None
-    rows = [(row_of(row, state.styles), row.wraps) for row in screen.rows]
+    last = len(screen.rows) - 1  # nothing is below the last row that it could go on in, whatever its mark says
+    rows = [(row_of(row, state.styles), row.wraps and y < last) for y, row in enumerate(screen.rows)]
     return rows, screen.saved, screen.keyboard, screen.shape
 
 
@@ -58,16 +59,13 @@ def xterm_of(dump: dict[str, Any]) -> dict[str, Any]:
     return {"rows": rows, "cursor": dump["cursor"], "kind": dump["kind"], "modes": dump["modes"]}
 
 
-def difference(one: dict[str, Any], other: dict[str, Any]) -> str:
-    """Return where two of the above differ, in a few words; empty if nowhere."""
-    for name, left in one.items():
-        right = other[name]
-        if left == right:
-            continue
-        pairs = list(zip(left, right, strict=False)) if isinstance(left, list) else []
-        for y, (a, b) in enumerate(pairs):
-            if a != b:
-                cell = next((x for x, (p, q) in enumerate(zip(a, b, strict=False)) if p != q), "end")
-                return f"{name}, row {y}, from cell {cell}: {str(a)[:300]} | {str(b)[:300]}"
-        return f"{name}: {str(left)[:400]} | {str(right)[:400]}"
-    return ""
+def difference(one: Any, other: Any, place: str = "") -> str:
+    """Return where two of the above differ, and how; empty if nowhere."""
+    if one == other:
+        return ""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return next(filter(None, (difference(one[name], other[name], f"{place} {name}") for name in one)), "")
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return next(filter(None, (difference(a, b, f"{place} {number}") for number, (a, b) in pairs)), "")
+    return f"{place}: {str(one)[:400]} | {str(other)[:400]}"

@@ -131,7 +131,7 @@ def synthetic(seed: int = 1) -> dict[str, bytes]:
     pick = random.Random(seed)
     wide = "".join(pick.choice("漢字かなカナ한글中文ａｂ abc") for _ in range(3000)).encode()
     pens = b"0 1 3 4 4:3 7 9 2 53 31 97 44 103 39 49 58;5;3 21 38;5;%d 48;2;%d;7;9".split()
-    ends = [b"word ", b"x", b"\r\n", b"\t", b"\x1b[K"]
+    ends = [b"word ", b"x", b"\r\n"]  # no tab, no erasing right behind the last column: see LAST_COLUMN in test_repaint
 
     def place() -> bytes:
         return b"\x1b[%d;%dH" % (pick.randrange(1, 25), pick.randrange(1, 81))
@@ -140,7 +140,7 @@ def synthetic(seed: int = 1) -> dict[str, bytes]:
         chosen = pick.choice(pens)
         return b"\x1b[" + (chosen % pick.randrange(256) if b"%" in chosen else chosen) + b"m"
 
-    colour = b"".join(pen() + pick.choice([*ends, place()]) for _ in range(2500))
+    colour = b"".join(pen() + pick.choice([*ends, place(), place() + b"\x1b[K"]) for _ in range(2500))
     edits = list("ABCDGdLMP@XST")
     singles = [
         b"\r\n", b"\n", b"\r", b"\b", b"\t", b"\x1bM", b"\x1bD", b"\x1b7", b"\x1b8", b"\x1b[m", b"\x1b[41m", b"\x1b[1;32m",

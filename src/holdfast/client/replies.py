@@ -5,86 +5,130 @@ terminal in the raw output, and its answer comes in as if it had been typed. Not
 the last of it is kept (references, no copies), and looked through only when something is typed that has the form of an
 answer. An answer is swallowed only if its query was written here within ``MEMORY_S`` and not answered yet; real keys,
 also those that look like answers (Ctrl-F3 and a cursor report), pass.
+
+Written out by hand: `re` and the compilation of such patterns take 45 ms, most of what a whole attach may take.
+Sources: ECMA-48, DEC STD 070, xterm's ctlseqs, kitty's keyboard and graphics protocols.
 """
 
 from __future__ import annotations
 
 from collections import deque
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from re import Match, Pattern
-
 MEMORY_S = 2.0  # seconds an answer may take
-MEMORY_BYTES = 2 << 20  # of output looked back at: more than terminal, kernel and ssh hold between us and the eye
-CARRY = 4096  # bytes looked at again when more output comes: the longest query
+MEMORY_BYTES = 1 << 19  # of output looked back at: more than kernel and terminal hold between us and the eye
+CARRY = 4096  # bytes of an unfinished query looked at again when more output comes
 HOLD_S = 0.03  # seconds an unfinished control sequence waits for its rest
 HOLD_STRING_S = 0.25  # and an unfinished string, which nobody types
 STRING_MAX = 1 << 20  # bytes of one answer (a clipboard); longer ones pass
+DUE_MAX = 256  # answers of one kind expected at once
 
-_ST = rb"(?:\x1b\\|\x07)"
-# kind: (query in the output, answer in the input). Sources: ECMA-48, DEC STD 070, xterm ctlseqs, kitty's protocols.
-TABLE = {
-    "da1": (rb"\x1b\[0?c", rb"\x1b\[\?[\d;]*c"),
-    "da2": (rb"\x1b\[>0?c", rb"\x1b\[>[\d;]*c"),
-    "da3": (rb"\x1b\[=0?c", rb"\x1bP!\|[^\x1b\x07]*" + _ST),
-    "dsr": (rb"\x1b\[5n", rb"\x1b\[[03]n"),
-    "cpr": (rb"\x1b\[6n", rb"\x1b\[\d+;\d+R"),
-    "decxcpr": (rb"\x1b\[\?6n", rb"\x1b\[\?\d+;\d+(?:;\d+)?R"),
-    "decdsr": (rb"\x1b\[\?(?:15|2[56]|5[356]|6[23]|75|85|996)(?:;\d+)?n", rb"\x1b\[\?[\d;]+n"),
-    "decrqm": (rb"\x1b\[\??\d*\$p", rb"\x1b\[\??\d+;\d+\$y"),
-    "xtversion": (rb"\x1b\[>0?q", rb"\x1bP>\|[^\x1b\x07]*" + _ST),
-    "kitty": (rb"\x1b\[\?u", rb"\x1b\[\?\d*u"),
-    "modkeys": (rb"\x1b\[\?[0-4]m", rb"\x1b\[>[\d;]+m"),
-    "window": (rb"\x1b\[1[1345689](?:;\d+)*t", rb"\x1b\[\d+(?:;\d+)*t"),
-    "title": (rb"\x1b\[2[01]t", rb"\x1b\][lL][^\x1b\x07]*" + _ST),
-    "parameters": (rb"\x1b\[[01]?x", rb"\x1b\[[23];[\d;]*x"),
-    "decrqss": (rb"\x1bP\$q[^\x1b\x07]*" + _ST, rb"\x1bP[01]\$r[^\x1b\x07]*" + _ST),
-    "xtgettcap": (rb"\x1bP\+q[^\x1b\x07]*" + _ST, rb"\x1bP[01]\+r[^\x1b\x07]*" + _ST),
-    "state": (rb"\x1b\[[12]\$w", rb"\x1bP[12]\$u[^\x1b\x07]*" + _ST),
-    "checksum": (rb"\x1b\[[\d;]*\*y", rb"\x1bP\d+!~[^\x1b\x07]*" + _ST),
-    "graphics": (rb"\x1b_G[^\x1b]*\x1b\\", rb"\x1b_G[^\x1b]*\x1b\\"),
-    "osc": (
-        rb"\x1b\](?:4|5|1\d|21|52|104)(?:;[^\x1b\x07]*)?\?[^\x1b\x07]*" + _ST,
-        rb"\x1b\](?:4|5|1\d|21|52);[^\x1b\x07]*" + _ST,
-    ),
-}
-_PARTIAL = rb"\x1b(?:\[[?>=]?[\d;]*\$?|[P\]_][^\x1b\x07]*\x1b?)?\Z"
+# How a query can go on after ESC: two bytes, or three where two are too common. Everything else is passed over at the
+# speed of bytes.split.
+_TWO = frozenset((b"[c", b"[?", b"[>", b"[=", b"[x", b"]1", b"]2", b"]4", b"]5", b"P$", b"P+", b"_G"))
+_THREE = frozenset(
+    b"[%b" % rest
+    for rest in (b"0c", b"5n", b"6n", b"0x", b"1x", b"11", b"13", b"14", b"15", b"16", b"18", b"19", b"20", b"21")
+) | frozenset(b"[%d$" % digit for digit in range(10))
 
-_compiled: list[Pattern[bytes]] = []
+CSI, STRINGS = b"[", (b"P", b"]", b"_")
 
 
-def _patterns() -> list[Pattern[bytes]]:
-    """Return the query, answer and partial patterns. Compiled at the first need: `re` costs 5 ms of a 60 ms attach."""
-    if not _compiled:
-        import re
+def control(data: bytes, at: int) -> tuple[int, bytes, bytes] | None:
+    """Return (end, introducer, body) of the CSI, DCS, OSC or APC that begins with the ESC at ``at``.
 
-        _compiled.extend(re.compile(_joined(side)) for side in (0, 1))
-        _compiled.append(re.compile(_PARTIAL))
-    return _compiled
-
-
-def _joined(side: int) -> bytes:
-    """One pattern for one side of the table, branching on what follows ESC: 20 times the speed of a flat alternative."""
-    found: dict[bytes, list[bytes]] = {}
-    for kind, pair in TABLE.items():
-        start = 3 if pair[side][4:5] == b"\\" else 2  # ESC is written in four characters, an escaped bracket in two
-        found.setdefault(pair[side][4 : 3 + start], []).append(b"(?P<%s>%s)" % (kind.encode(), pair[side][3 + start :]))
-    return rb"\x1b(?:%s)" % b"|".join(rb"%s(?:%s)" % (after, b"|".join(ways)) for after, ways in found.items())
-
-
-def _kind(found: Match[bytes]) -> str:
-    kind = found.lastgroup or ""
-    if kind == "osc":  # each colour is asked and answered under its own number
-        return "osc" + found.group()[2:].partition(b";")[0].decode("latin-1")
-    return kind
+    ``end`` -1: it is unfinished. None: it is no such sequence.
+    """
+    intro = data[at + 1 : at + 2]
+    if not intro:
+        return -1, b"", b""
+    if intro == CSI:
+        for end in range(at + 2, len(data)):
+            if not 0x20 <= data[end] <= 0x3F:
+                return (end + 1, CSI, data[at + 2 : end + 1]) if 0x40 <= data[end] <= 0x7E else None
+        return -1, CSI, b""
+    if intro not in STRINGS:
+        return None
+    bell, escape = data.find(b"\x07", at + 2), data.find(b"\x1b", at + 2)
+    if bell >= 0 and not 0 <= escape < bell:
+        return bell + 1, intro, data[at + 2 : bell]
+    if escape < 0 or escape + 1 == len(data):
+        return -1, intro, b""
+    return (escape + 2, intro, data[at + 2 : escape]) if data[escape + 1] == 0x5C else None
 
 
-def _answers(kind: str, query: bytes) -> int:
-    """How many answers ``query`` may bring: one string can ask for several colours or capabilities."""
-    if kind.startswith("osc"):
-        return max(1, query.count(b"?"))
-    return 1 + query.count(b";") if kind == "xtgettcap" else 1
+def _parts(body: bytes) -> tuple[bytes, bytes]:
+    """Split a CSI's body into (its private marker and parameters, its intermediates and final byte)."""
+    end = len(body) - 1
+    while end and 0x20 <= body[end - 1] <= 0x2F:
+        end -= 1
+    return body[:end], body[end:]
+
+
+def _number(text: bytes) -> bytes:
+    """The leading digits of ``text``."""
+    end = 0
+    while end < len(text) and 0x30 <= text[end] <= 0x39:
+        end += 1
+    return text[:end]
+
+
+_PLAIN_QUERIES = {
+    (b"", b"c"): "da1", (b"0", b"c"): "da1", (b">", b"c"): "da2", (b">0", b"c"): "da2", (b"=", b"c"): "da3",
+    (b"=0", b"c"): "da3", (b"5", b"n"): "dsr", (b"6", b"n"): "cpr", (b"?6", b"n"): "decxcpr", (b">", b"q"): "xtversion",
+    (b">0", b"q"): "xtversion", (b"?", b"u"): "kitty", (b"20", b"t"): "title", (b"21", b"t"): "title",
+    (b"", b"x"): "parameters", (b"0", b"x"): "parameters", (b"1", b"x"): "parameters",
+}  # fmt: skip
+_WINDOW = frozenset((b"11", b"13", b"14", b"15", b"16", b"18", b"19"))
+_OSC = frozenset((b"4", b"5", b"21", b"52", *(b"%d" % number for number in range(10, 20))))
+
+
+def query(intro: bytes, body: bytes) -> tuple[str, int]:
+    """Return (the kind of answer this sequence asks for, how many); ("", 0) if it is no query."""
+    if intro == CSI:
+        start, final = _parts(body)
+        if kind := _PLAIN_QUERIES.get((start, final)):
+            return kind, 1
+        if final == b"n" and start[:1] == b"?":
+            return "decdsr", 1
+        kind = {b"$p": "decrqm", b"$w": "state"}.get(final, "")
+        if final == b"m" and start[:1] == b"?":
+            kind = "modkeys"
+        elif final == b"t" and start.partition(b";")[0] in _WINDOW:
+            kind = "window"
+        return kind, 1 if kind else 0
+    if intro == b"]":
+        number = _number(body)
+        return ("osc" + number.decode(), body.count(b"?")) if number in _OSC and b"?" in body else ("", 0)
+    if intro == b"P":
+        if body[:2] == b"+q":
+            return "xtgettcap", 1 + body.count(b";")
+        return ("decrqss", 1) if body[:2] == b"$q" else ("", 0)
+    return ("graphics", 1) if body[:1] == b"G" else ("", 0)
+
+
+_CSI_ANSWERS = {
+    (b"?", b"c"): "da1", (b">", b"c"): "da2", (b"", b"n"): "dsr", (b"", b"R"): "cpr", (b"?", b"R"): "decxcpr",
+    (b"?", b"n"): "decdsr", (b"?", b"$y"): "decrqm", (b"", b"$y"): "decrqm", (b"?", b"u"): "kitty",
+    (b">", b"m"): "modkeys", (b"", b"t"): "window", (b"", b"x"): "parameters",
+}  # fmt: skip
+_DCS_ANSWERS = ((b"!|", "da3"), (b">|", "xtversion"), (b"$r", "decrqss"), (b"+r", "xtgettcap"), (b"$u", "state"))
+
+
+def answer(intro: bytes, body: bytes) -> str:
+    """Return the kind of answer this sequence could be; "" if it cannot be one."""
+    if intro == CSI:
+        start, final = _parts(body)
+        marker = start[:1] if start[:1] in (b"?", b">", b"=") else b""
+        return _CSI_ANSWERS.get((marker, final), "")
+    if intro == b"P":
+        rest = body[len(_number(body)) :]
+        return next((kind for mark, kind in _DCS_ANSWERS if rest.startswith(mark)), "")
+    if intro == b"]":
+        if body[:1] in (b"l", b"L"):
+            return "title"
+        number = _number(body)
+        return "osc" + number.decode() if number in _OSC else ""
+    return "graphics" if body[:1] == b"G" else ""
 
 
 class Replies:
@@ -113,17 +157,18 @@ class Replies:
         at = data.find(b"\x1b")
         if at < 0:
             return data
-        _, answer, partial = _patterns()
         out = bytearray(data[:at])
         while at >= 0:
             end = at + 1
-            if found := answer.match(data, at):
-                end = found.end()
-                if not self._settled(_kind(found), now):
+            found = control(data, at)
+            if found is not None and found[0] > 0:
+                kind = answer(found[1], found[2])
+                end = found[0] if kind else end
+                if not (kind and self._settled(kind, now)):
                     out += data[at:end]
-            elif partial.match(data, at) and len(data) - at <= STRING_MAX and self.outstanding(now):
+            elif found is not None and len(data) - at <= STRING_MAX and self.outstanding(now):
                 self._held = data[at:]
-                self.deadline = now + (HOLD_S if data[at + 1 : at + 2] in (b"", b"[") else HOLD_STRING_S)
+                self.deadline = now + (HOLD_S if found[1] in (b"", CSI) else HOLD_STRING_S)
                 return bytes(out)
             else:
                 out += data[at:end]
@@ -150,16 +195,30 @@ class Replies:
         return bool(expected)
 
     def _look(self, now: float) -> None:
-        """Find the queries in what was written since the last look."""
+        """Find the queries in what was written since the last look. 15 ms for the most that is kept, at worst."""
         if not self._fresh:
             return
         until = self._fresh[-1][0] + MEMORY_S
         text = self._carry + b"".join(data for _, data in self._fresh)
         self._fresh.clear()
         self._fresh_bytes = 0
-        end = 0
-        for found in _patterns()[0].finditer(text):
-            kind, end = _kind(found), found.end()
-            expected = [at for at in self._due.get(kind, ()) if at >= now]
-            self._due[kind] = [*expected, *[until] * _answers(kind, found.group())][-256:]
-        self._carry = text[max(end, len(text) - CARRY) :]
+        pieces = text.split(b"\x1b")
+        at, unfinished = len(pieces[0]), -1
+        for piece in pieces[1:]:
+            if piece[:2] in _TWO or piece[:3] in _THREE:
+                found = control(text, at)
+                if found is not None and found[0] < 0:
+                    unfinished = at
+                    break
+                if found is not None:
+                    self._expect(*query(found[1], found[2]), until=until, now=now)
+            at += 1 + len(piece)
+        last = text.rfind(b"\x1b")
+        if unfinished < 0 and last >= 0 and (found := control(text, last)) is not None and found[0] < 0:
+            unfinished = last
+        self._carry = text[unfinished:] if unfinished >= 0 and len(text) - unfinished <= CARRY else b""
+
+    def _expect(self, kind: str, count: int, *, until: float, now: float) -> None:
+        if count:
+            waiting = [at for at in self._due.get(kind, ()) if at >= now]
+            self._due[kind] = [*waiting, *[until] * count][-DUE_MAX:]

@@ -37,7 +37,9 @@ class NoSuchSession(HoldError):
     code = "no-such-session"
 
     def __init__(self, name: str) -> None:
-        super().__init__(f"no session {name!r} here that you may reach", do="`hold ls -a` lists what there is", name=name)
+        super().__init__(
+            f"no session {name!r} here that you may reach", do="`hold ls -a` lists what there is", name=name
+        )
 
 
 class NameTaken(HoldError):
@@ -237,7 +239,9 @@ def revived(code: str, message: str, do: str, details: Mapping[str, Any]) -> Hol
     """Return the error a peer reported, of its own type where this version knows the code."""
     kind = BY_CODE.get(code, HoldError)
     error = kind.__new__(kind)
-    HoldError.__init__(error, message, do=do, **{str(k): v for k, v in details.items() if str(k) not in {"message", "do"}})
+    HoldError.__init__(
+        error, message, do=do, **{str(k): v for k, v in details.items() if str(k) not in {"message", "do"}}
+    )
     if kind is HoldError:
         error.details.setdefault("code", code)
     return error

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-SOCKET_PATH_MAX = 107    # sun_path holds 108 bytes with its terminating zero
+SOCKET_PATH_MAX = 107  # sun_path holds 108 bytes with its terminating zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +13,7 @@ class Places:
     uid: int
     runtime: Path
     state: Path
-    config: Path    # host.toml; may be absent
+    config: Path  # host.toml; may be absent
 
     @property
     def host_socket(self) -> Path:
@@ -39,7 +39,13 @@ class Places:
 
 
 def places(
-    *, uid: int, home: Path, lingers: bool, runtime: str | None = None, state: str | None = None, config: str | None = None
+    *,
+    uid: int,
+    home: Path,
+    lingers: bool,
+    runtime: str | None = None,
+    state: str | None = None,
+    config: str | None = None,
 ) -> Places:
     """Return the places of user ``uid``.
 
@@ -49,7 +55,9 @@ def places(
     two shells of one user must meet the same host. /run/user/UID is used only for a user who lingers, since logout
     removes it under running sessions otherwise.
     """
-    chosen = Path(runtime) if runtime else Path(f"/run/user/{uid}/holdfast") if lingers else Path(f"/tmp/holdfast-{uid}")
+    chosen = (
+        Path(runtime) if runtime else Path(f"/run/user/{uid}/holdfast") if lingers else Path(f"/tmp/holdfast-{uid}")
+    )
     kept = Path(state) if state else home / ".local" / "state" / "holdfast"
     settings = Path(config) if config else home / ".config" / "holdfast" / "host.toml"
     return Places(uid=uid, runtime=chosen, state=kept, config=settings)

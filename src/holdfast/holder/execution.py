@@ -224,8 +224,12 @@ def members(
 
 
 def send(pids: Iterable[int], number: int) -> list[int]:
-    """Signal each process that still lives and return those reached; a pid is never taken for another's."""
-    reached: list[int] = []
+    """Signal each process that lives and return those; a pid is never taken for another's.
+
+    All are held by pidfds before the first is signalled: what the first one's death kills (a hang-up of its
+    terminal) was reached as well.
+    """
+    handles: dict[int, int] = {}
     for pid in sorted(pids):
         fields = linux.stat_fields(pid)
         if not fields or fields[0] in (b"Z", b"X"):
@@ -234,11 +238,18 @@ def send(pids: Iterable[int], number: int) -> list[int]:
             handle = os.pidfd_open(pid)
         except OSError:
             continue
+        if linux.stat_fields(pid)[19:20] == fields[19:20]:
+            handles[pid] = handle
+        else:
+            os.close(handle)
+    reached: list[int] = []
+    for pid, handle in handles.items():
         try:
-            if linux.stat_fields(pid)[19:20] == fields[19:20]:
-                signal.pidfd_send_signal(handle, number)
-                reached.append(pid)
-        except OSError:
+            signal.pidfd_send_signal(handle, number)
+            reached.append(pid)
+        except ProcessLookupError:
+            reached.append(pid)
+        except OSError:  # a program of another uid: not ours to signal, and not reached
             pass
         finally:
             os.close(handle)

@@ -112,6 +112,8 @@ async def _heal(host: Host, listener: Listener) -> None:
         await host.heal()
     except (HoldError, OSError) as error:
         log.warning("not mended yet: %s", error)
+    except Exception:  # whatever it is, no session may lose its host to housekeeping
+        log.exception("housekeeping failed")
 
 
 def main() -> int:

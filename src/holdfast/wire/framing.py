@@ -8,7 +8,7 @@ import msgspec
 from holdfast.core.errors import BadMessage
 from holdfast.wire.messages import Message, ToClient, ToHost
 
-HEAD: Final = 4    # bytes of big-endian length before each body
+HEAD: Final = 4  # bytes of big-endian length before each body
 TO_HOST_BYTES_MAX: Final = 1 << 20
 TO_CLIENT_BYTES_MAX: Final = 4 << 20
 
@@ -49,7 +49,9 @@ class Inbox(Generic[M]):
             while end - start >= HEAD:
                 size = int.from_bytes(buffer[start : start + HEAD], "big")
                 if size > self._most:
-                    raise BadMessage(f"a frame of {size} bytes is over the limit of {self._most}; nothing of it was read")
+                    raise BadMessage(
+                        f"a frame of {size} bytes is over the limit of {self._most}; nothing of it was read"
+                    )
                 if end - start < HEAD + size:
                     break
                 with memoryview(buffer) as whole:

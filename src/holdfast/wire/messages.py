@@ -22,13 +22,13 @@ class Message(msgspec.Struct, frozen=True, array_like=True, tag_field="t"):
 # ---- both ways -------------------------------------------------------------------------------------------------------
 
 
-class Ping(Message, tag="ping"):
+class Ping(Message, frozen=True, tag="ping"):
     """Ask for proof of life; ``Pong`` repeats ``mark``."""
 
     mark: int
 
 
-class Pong(Message, tag="pong"):
+class Pong(Message, frozen=True, tag="pong"):
     mark: int
 
 
@@ -44,18 +44,18 @@ class ReapPolicy(msgspec.Struct, frozen=True):
     """When an idle session is reaped (R14, R15). Seconds; ``idle_s`` None means never."""
 
     idle_s: float | None = 7 * 86400.0
-    grace_s: float = 60.0    # between the warning and the reaping
-    max_s: float | None = None    # a fixed life after which even a busy tree is reaped; None: none
+    grace_s: float = 60.0  # between the warning and the reaping
+    max_s: float | None = None  # a fixed life after which even a busy tree is reaped; None: none
 
 
 class Ending(msgspec.Struct, frozen=True):
     """How a session ended. ``how``: exited, killed, reaped, lost. ``status``: a wait status as exit code or -signal."""
 
     how: str
-    at: float    # Unix time, seconds
-    status: int | None = None    # 0..255 exit code, negative: killed by that signal, None: unknown
-    why: str = ""    # reaping policy, cause of the loss, who killed it
-    left_running: tuple[int, ...] = ()    # pids of the tree that outlived the root process
+    at: float  # Unix time, seconds
+    status: int | None = None  # 0..255 exit code, negative: killed by that signal, None: unknown
+    why: str = ""  # reaping policy, cause of the loss, who killed it
+    left_running: tuple[int, ...] = ()  # pids of the tree that outlived the root process
 
 
 class SessionInfo(msgspec.Struct, frozen=True):
@@ -64,26 +64,26 @@ class SessionInfo(msgspec.Struct, frozen=True):
     id: str
     name: str
     host: str
-    state: str    # core.life.Execution value: starting, running, frozen, exited, killed, reaped, lost
+    state: str  # core.life.Execution value: starting, running, frozen, exited, killed, reaped, lost
     incarnation: int
     argv: tuple[str, ...]
     cwd: str
     created_at: float
     size: Size
     root_pid: int
-    root_started: int    # start time in clock ticks since boot: with the pid it names the process for good (R01)
+    root_started: int  # start time in clock ticks since boot: with the pid it names the process for good (R01)
     holder_pid: int
-    output_end: int    # offset after the last byte produced
-    output_start: int    # offset of the oldest byte still kept
+    output_end: int  # offset after the last byte produced
+    output_start: int  # offset of the oldest byte still kept
     journal_position: int
-    idle_s: float    # seconds since output or input
+    idle_s: float  # seconds since output or input
     attached: int
     title: str = ""
     ending: Ending | None = None
     keep_until: float | None = None
-    reap_at: float | None = None    # set while a reaping has been announced
+    reap_at: float | None = None  # set while a reaping has been announced
     policy: ReapPolicy = ReapPolicy()
-    lag: int = 0    # bytes the view has not seen yet
+    lag: int = 0  # bytes the view has not seen yet
 
 
 class Cell(msgspec.Struct, frozen=True, array_like=True):
@@ -100,22 +100,22 @@ class Style(msgspec.Struct, frozen=True, array_like=True):
     fg: int = -1
     bg: int = -1
     flags: int = 0
-    underline: int = -1    # underline colour
+    underline: int = -1  # underline colour
 
 
 # ---- client to host --------------------------------------------------------------------------------------------------
 
 
-class Hello(Message, tag="hello"):
+class Hello(Message, frozen=True, tag="hello"):
     """First message of a client. ``client`` names this running program for idempotency (I5)."""
 
     version: int
     client: str
-    face: str    # cli, attach, sdk, ...: shown to others, decides nothing
-    inside: str = ""    # the session this program runs in, if it says so
+    face: str  # cli, attach, sdk, ...: shown to others, decides nothing
+    inside: str = ""  # the session this program runs in, if it says so
 
 
-class Open(Message, tag="open"):
+class Open(Message, frozen=True, tag="open"):
     """Create a session, or with ``reuse`` return the running one of that name."""
 
     ref: int
@@ -123,25 +123,25 @@ class Open(Message, tag="open"):
     env: dict[str, str]
     cwd: str
     size: Size
-    name: str = ""    # empty: the host names it
+    name: str = ""  # empty: the host names it
     reuse: bool = False
     policy: ReapPolicy | None = None
-    key: str = ""    # idempotency key: the same key from the same client makes one session
+    key: str = ""  # idempotency key: the same key from the same client makes one session
 
 
-class List(Message, tag="list"):
+class List(Message, frozen=True, tag="list"):
     ref: int
     ended: bool = False
 
 
-class Info(Message, tag="info"):
+class Info(Message, frozen=True, tag="info"):
     """Ask for the live tuple (R02, R75), read from the kernel at this instant."""
 
     ref: int
     session: str
 
 
-class Attach(Message, tag="attach"):
+class Attach(Message, frozen=True, tag="attach"):
     """Join a session with a view, state first, then stream (I4).
 
     ``view``: ``terminal`` (keyframe as a repaint for ``size``, then bytes; falling behind yields a fresh keyframe),
@@ -156,23 +156,23 @@ class Attach(Message, tag="attach"):
     size: Size | None = None
     offset: int | None = None
     observe: bool = False
-    credit: int = 1 << 20    # bytes the host may send before more credit
-    cursor: str = ""    # a cursor from an earlier attachment: exact resume and rollback detection
+    credit: int = 1 << 20  # bytes the host may send before more credit
+    cursor: str = ""  # a cursor from an earlier attachment: exact resume and rollback detection
 
 
-class Detach(Message, tag="detach"):
+class Detach(Message, frozen=True, tag="detach"):
     attachment: int
     cause: str = "asked"
 
 
-class Credit(Message, tag="credit"):
+class Credit(Message, frozen=True, tag="credit"):
     """Allow ``size`` more bytes of output on an attachment."""
 
     attachment: int
     size: int
 
 
-class Input(Message, tag="input"):
+class Input(Message, frozen=True, tag="input"):
     """Type ``data``. ``seq`` rises by one per input of this client and session and is its idempotency key (I5)."""
 
     ref: int
@@ -182,14 +182,14 @@ class Input(Message, tag="input"):
     attachment: int = 0
 
 
-class Resize(Message, tag="resize"):
+class Resize(Message, frozen=True, tag="resize"):
     ref: int
     session: str
     size: Size
     attachment: int = 0
 
 
-class Signal(Message, tag="signal"):
+class Signal(Message, frozen=True, tag="signal"):
     """Send a signal to the foreground process group, or to the whole tree."""
 
     ref: int
@@ -198,7 +198,7 @@ class Signal(Message, tag="signal"):
     tree: bool = False
 
 
-class Kill(Message, tag="kill"):
+class Kill(Message, frozen=True, tag="kill"):
     """End the session: HUP, TERM, KILL on the whole tree, ``grace_s`` apart."""
 
     ref: int
@@ -206,7 +206,7 @@ class Kill(Message, tag="kill"):
     grace_s: float = 2.0
 
 
-class Keep(Message, tag="keep"):
+class Keep(Message, frozen=True, tag="keep"):
     """Postpone reaping for ``for_s`` seconds; 0 takes the postponement back."""
 
     ref: int
@@ -214,20 +214,20 @@ class Keep(Message, tag="keep"):
     for_s: float
 
 
-class Rename(Message, tag="rename"):
+class Rename(Message, frozen=True, tag="rename"):
     ref: int
     session: str
     name: str
 
 
-class Forget(Message, tag="forget"):
+class Forget(Message, frozen=True, tag="forget"):
     """Remove the record of an ended session."""
 
     ref: int
     session: str
 
 
-class ReadOutput(Message, tag="read"):
+class ReadOutput(Message, frozen=True, tag="read"):
     """Ask for at most ``size`` bytes of output from ``offset`` (-1: the oldest kept)."""
 
     ref: int
@@ -236,13 +236,13 @@ class ReadOutput(Message, tag="read"):
     size: int = 65536
 
 
-class GetScreen(Message, tag="get-screen"):
+class GetScreen(Message, frozen=True, tag="get-screen"):
     ref: int
     session: str
-    history: int = 0    # lines above the screen to include in text form
+    history: int = 0  # lines above the screen to include in text form
 
 
-class GetText(Message, tag="get-text"):
+class GetText(Message, frozen=True, tag="get-text"):
     """The screen as plain text, with up to ``history`` lines above it."""
 
     ref: int
@@ -250,32 +250,32 @@ class GetText(Message, tag="get-text"):
     history: int = 0
 
 
-class WaitEnd(Message, tag="wait"):
+class WaitEnd(Message, frozen=True, tag="wait"):
     """Answered by ``Ended`` when the session ends; at once if it has."""
 
     ref: int
     session: str
 
 
-class ReadJournal(Message, tag="read-journal"):
+class ReadJournal(Message, frozen=True, tag="read-journal"):
     ref: int
     session: str
     position: int = 0
     limit: int = 256
 
 
-class HostStatus(Message, tag="host-status"):
+class HostStatus(Message, frozen=True, tag="host-status"):
     ref: int
 
 
-class HostStop(Message, tag="host-stop"):
+class HostStop(Message, frozen=True, tag="host-stop"):
     """Stop the host daemon. Sessions run on, held by their holders. ``replace``: the caller starts a successor."""
 
     ref: int
     replace: bool = False
 
 
-class Cancel(Message, tag="cancel"):
+class Cancel(Message, frozen=True, tag="cancel"):
     """Stop waiting for the answer to ``ref``."""
 
     ref: int
@@ -284,7 +284,7 @@ class Cancel(Message, tag="cancel"):
 # ---- host to client --------------------------------------------------------------------------------------------------
 
 
-class Welcome(Message, tag="welcome"):
+class Welcome(Message, frozen=True, tag="welcome"):
     version: int
     host: str
     host_name: str
@@ -293,7 +293,7 @@ class Welcome(Message, tag="welcome"):
     frame_bytes_max: int
 
 
-class Failed(Message, tag="failed"):
+class Failed(Message, frozen=True, tag="failed"):
     """The answer to ``ref`` is an error of core.errors. ``ref`` 0: the connection as a whole; it is closed next."""
 
     ref: int
@@ -303,25 +303,25 @@ class Failed(Message, tag="failed"):
     details: dict[str, Any] = {}
 
 
-class Done(Message, tag="done"):
+class Done(Message, frozen=True, tag="done"):
     """``ref`` was carried out; ``position`` is its place in the journal, where it has one."""
 
     ref: int
     position: int = 0
 
 
-class Opened(Message, tag="opened"):
+class Opened(Message, frozen=True, tag="opened"):
     ref: int
     session: SessionInfo
     created: bool
 
 
-class Listing(Message, tag="listing"):
+class Listing(Message, frozen=True, tag="listing"):
     ref: int
     sessions: tuple[SessionInfo, ...]
 
 
-class Tuple(Message, tag="tuple"):
+class Tuple(Message, frozen=True, tag="tuple"):
     """The live tuple: plain data, docs/wire.md "Live tuple"."""
 
     ref: int
@@ -329,7 +329,7 @@ class Tuple(Message, tag="tuple"):
     live: dict[str, Any]
 
 
-class Attached(Message, tag="attached"):
+class Attached(Message, frozen=True, tag="attached"):
     """Every later message on ``attachment`` belongs to this attach. The first is state (``Keyframe``, ``Rows``) unless
     exact bytes from ``offset`` were asked for."""
 
@@ -337,11 +337,11 @@ class Attached(Message, tag="attached"):
     attachment: int
     session: SessionInfo
     offset: int
-    number: int    # of attaches to this session, ever
-    driver: bool    # whether this attachment decides the size
+    number: int  # of attaches to this session, ever
+    driver: bool  # whether this attachment decides the size
 
 
-class Keyframe(Message, tag="keyframe"):
+class Keyframe(Message, frozen=True, tag="keyframe"):
     """State at ``offset``: ``repaint`` brings a terminal of ``size`` to it. Bytes from ``offset`` follow as ``Output``.
     ``lost`` > 0: that many bytes before ``offset`` were skipped for this viewer."""
 
@@ -352,13 +352,13 @@ class Keyframe(Message, tag="keyframe"):
     lost: int = 0
 
 
-class Output(Message, tag="output"):
+class Output(Message, frozen=True, tag="output"):
     attachment: int
     offset: int
     data: bytes
 
 
-class Gap(Message, tag="gap"):
+class Gap(Message, frozen=True, tag="gap"):
     """Bytes ``start``..``end`` cannot be had any more; ``why``: evicted, overrun, holder-restart, corrupt, disk."""
 
     attachment: int
@@ -367,7 +367,7 @@ class Gap(Message, tag="gap"):
     why: str
 
 
-class Rows(Message, tag="rows"):
+class Rows(Message, frozen=True, tag="rows"):
     """The ``screen`` view: changed rows at ``offset``. ``full``: forget what was there."""
 
     attachment: int
@@ -376,13 +376,13 @@ class Rows(Message, tag="rows"):
     full: bool
     rows: dict[int, tuple[Cell, ...]]
     styles: tuple[Style, ...]
-    cursor: tuple[int, int, bool]    # row, column, visible
+    cursor: tuple[int, int, bool]  # row, column, visible
     modes: dict[str, bool] = {}
     title: str = ""
     alternate: bool = False
 
 
-class Event(Message, tag="event"):
+class Event(Message, frozen=True, tag="event"):
     """Something happened in the session: ``kind`` as in the journal, with its position and author."""
 
     attachment: int
@@ -393,7 +393,7 @@ class Event(Message, tag="event"):
     body: dict[str, Any]
 
 
-class Detached(Message, tag="detached"):
+class Detached(Message, frozen=True, tag="detached"):
     """The attachment is over. ``cause``: asked, superseded, ended, host-stopping, gone. ``ending`` if the session ended."""
 
     attachment: int
@@ -402,7 +402,7 @@ class Detached(Message, tag="detached"):
     ending: Ending | None = None
 
 
-class Typed(Message, tag="typed"):
+class Typed(Message, frozen=True, tag="typed"):
     """The answer to ``Input``. ``outcome``: applied, partial, refused, unknown. ``written`` bytes reached the terminal."""
 
     ref: int
@@ -412,17 +412,17 @@ class Typed(Message, tag="typed"):
     position: int
 
 
-class OutputRange(Message, tag="output-range"):
+class OutputRange(Message, frozen=True, tag="output-range"):
     """The answer to ``ReadOutput``: ``data`` begins at ``offset``; if that is later than asked, what lies between is gone."""
 
     ref: int
     offset: int
     data: bytes
-    end: int    # offset after the last byte produced so far
-    why: str = ""    # why bytes before ``offset`` are missing
+    end: int  # offset after the last byte produced so far
+    why: str = ""  # why bytes before ``offset`` are missing
 
 
-class Text(Message, tag="text"):
+class Text(Message, frozen=True, tag="text"):
     ref: int
     offset: int
     lines: tuple[str, ...]
@@ -430,27 +430,27 @@ class Text(Message, tag="text"):
     title: str
 
 
-class ScreenState(Message, tag="screen-state"):
+class ScreenState(Message, frozen=True, tag="screen-state"):
     """The whole screen at ``offset``, as ``Rows`` with every row."""
 
     ref: int
     screen: Rows
 
 
-class Ended(Message, tag="ended"):
+class Ended(Message, frozen=True, tag="ended"):
     ref: int
     ending: Ending
 
 
-class Records(Message, tag="records"):
+class Records(Message, frozen=True, tag="records"):
     """Journal records as they are stored, oldest first."""
 
     ref: int
     records: tuple[bytes, ...]
-    end: int    # position after the last record
+    end: int  # position after the last record
 
 
-class Status(Message, tag="status"):
+class Status(Message, frozen=True, tag="status"):
     ref: int
     pid: int
     generation: int
