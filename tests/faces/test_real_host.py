@@ -58,12 +58,16 @@ def test_a_restart_of_the_host_is_not_felt_by_an_attach(real: RealHost) -> None:
         screen.expect(rb"again", timeout=30)
 
 
-def test_output_is_exact_by_hash_while_hosts_are_killed(real: RealHost, soak: bool) -> None:
+def test_output_is_exact_by_hash_while_hosts_are_killed(
+    real: RealHost, soak: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """I4, with the SDK: bytes from 0 on, each once, over hosts killed at any moment."""
+    for name in ("HOLDFAST_RUNTIME_DIR", "HOLDFAST_STATE_DIR"):
+        monkeypatch.setenv(name, real.env[name])
     kills = 20 if soak else 3
 
     async def story() -> bytes:
-        async with hf.connect(real.socket) as client:
+        async with hf.connect() as client:
             session = await client.open("flood", argv=["sh", "-c", f"read x; {LINES}"], env={"PATH": "/usr/bin:/bin"})
             await session.send("\n")
             seen, killed = b"", 0
@@ -78,7 +82,6 @@ def test_output_is_exact_by_hash_while_hosts_are_killed(real: RealHost, soak: bo
                         await asyncio.to_thread(end, status.pid)
             return seen
 
-    real.hold("host", "up")
     seen = asyncio.run(asyncio.wait_for(story(), 100))
     assert hashlib.sha256(seen.removeprefix(b"\r\n")).digest() == hashlib.sha256(EXPECTED).digest()
 

@@ -10,7 +10,7 @@ import pytest
 
 from holdfast.core import errors
 from holdfast.wire import messages as wire
-from tests.host.talk import Machine, Talk, machine, started, talk
+from tests.host.talk import Machine, machine, started, talk
 
 ROUND = b"".join(b"%d\r\n" % n for n in range(1, 40_001))  # one round of the flood, as the terminal gives it out
 

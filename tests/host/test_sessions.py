@@ -331,7 +331,8 @@ def test_the_folders_and_sockets_are_private() -> None:
 
 def test_the_live_tuple_equals_the_kernel() -> None:
     """R02, R10, R75: a listening socket and a child appear at once, and are gone at once."""
-    server = "import socket,time; s=socket.create_server(('127.0.0.1',0)); print('port',s.getsockname()[1],flush=True); time.sleep(600)"
+    server = "import socket, time\ns=socket.create_server(('127.0.0.1', 0))\n"
+    server += "print('port', s.getsockname()[1], flush=True); time.sleep(600)"
 
     async def story(one: Machine, line: Talk) -> None:
         import sys

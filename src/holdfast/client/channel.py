@@ -25,6 +25,7 @@ A = TypeVar("A", bound=wire.Message)
 CREDIT: Final = 1 << 20  # bytes of output a feed may hold
 EVENTS_MAX: Final = 4096  # events a feed may hold; the oldest are dropped and counted
 START_S: Final = 0.3  # seconds without a host before it is started
+START_AGAIN_S: Final = 5.0  # seconds before a start that did not help is tried again
 GREET_S: Final = 10.0  # seconds for the greeting
 RECEIVE: Final = 1 << 18
 
@@ -103,6 +104,7 @@ class Channel:
         self._feeds: dict[int, Feed] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
+        self._start_at = 0.0  # when a host may be started next
 
     # ---- life ----
 
@@ -254,19 +256,17 @@ class Channel:
             try:
                 return await self._greeted()
             except dial.Unreachable as error:
-                silent = loop.time() - began
-                if error.absent and self.start and (first or silent >= START_S):
-                    await self._start()
-                    first = False
-                    continue
+                silent, why = loop.time() - began, error
+                if error.absent and self.start and (first or silent >= START_S) and loop.time() >= self._start_at:
+                    self._start_at = loop.time() + START_AGAIN_S
+                    try:
+                        await asyncio.to_thread(_start_host)
+                        continue
+                    except dial.Unreachable as failed:
+                        why = failed
                 if first or silent > self.patience:
-                    raise HostUnreachable(error.where, error.why) from None
+                    raise HostUnreachable(why.where, why.why) from None
                 await asyncio.sleep(0.01 if silent < 1 else 0.1)
-
-    async def _start(self) -> None:
-        from holdfast.client.start import start_host
-
-        await asyncio.to_thread(start_host)
 
     async def _greeted(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Any]:
         raw = dial.dial(self.path)
@@ -299,7 +299,7 @@ class Channel:
         except BaseException:
             writer.close()
             raise
-        self.welcome, self._writer = heard[0], writer
+        self.welcome, self._writer, self._start_at = heard[0], writer, 0.0
         for message in heard[1:]:
             self._heard(message)
         return reader, writer, inbox
@@ -385,3 +385,9 @@ class Channel:
             if feed.ref == message.ref:
                 self._feeds.pop(feed.number, None)
                 feed.fail(error)
+
+
+def _start_host() -> None:
+    from holdfast.client.start import start_host
+
+    start_host()

@@ -16,7 +16,7 @@ RECEIVE_BUFFER = 1 << 20  # bytes
 ABSENT = (errno.ENOENT, errno.ECONNREFUSED)  # nobody listens; anything else is a fault to report
 
 
-class Unreachable(Exception):  # noqa: N818 - named for what is the case, like the errors of core
+class Unreachable(Exception):
     """No host answers at ``where``. Faces say it as errors.HostUnreachable; ``absent``: nobody listens there at all."""
 
     def __init__(self, where: str, why: str, *, absent: bool = False) -> None:

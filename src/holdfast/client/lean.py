@@ -17,7 +17,7 @@ FRAME_BYTES_MAX = 4 << 20  # wire.framing.TO_CLIENT_BYTES_MAX
 DEPTH_MAX = 32  # of nested values; our deepest message has 6
 
 
-class Garbled(Exception):  # noqa: N818 - named for what is the case, like the errors of core
+class Garbled(Exception):
     """The peer sent bytes that are no message of this protocol. Faces say it as errors.BadMessage."""
 
 

@@ -17,7 +17,7 @@ RECEIVE = 1 << 18  # bytes taken from the socket at once
 ANSWER_S = 30.0  # for one answer; creating a session under load takes 1
 
 
-class Refusal(Exception):  # noqa: N818 - named for what is the case, like the errors of core
+class Refusal(Exception):
     """A ``Failed`` of the host: ``code``, ``message``, ``do``, ``details`` as in core.errors."""
 
     def __init__(self, code: str, message: str, do: str, details: dict[str, Any]) -> None:

@@ -32,15 +32,10 @@ def connect(path: str | None = None, *, start: bool = True, patience: float = PA
 
     ``path`` is a host's socket, by default the user's own. ``patience``: seconds to wait for a host that went away.
     """
-    return Client(
-        Channel(
-            path or socket_path(),
-            start=start,
-            patience=patience,
-            face="sdk",
-            inside=os.environ.get("HOLDFAST_SESSION", ""),
-        )
-    )
+    own = socket_path()
+    inside = os.environ.get("HOLDFAST_SESSION", "")
+    start = start and path in (None, own)  # another user's or a test's host is not ours to start
+    return Client(Channel(path or own, start=start, patience=patience, face="sdk", inside=inside))
 
 
 class Client:

@@ -40,7 +40,7 @@ START_AGAIN_S = 5.0  # seconds before a start that did not help is tried again
 _SIGNALS = (signal.SIGWINCH, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
-class Over(Exception):  # noqa: N818 - named for what is the case, like the errors of core
+class Over(Exception):
     """The attach is over: ``status`` to exit with, ``line`` to say (empty: nobody is there to read it)."""
 
     def __init__(self, status: int, line: str) -> None:

@@ -92,7 +92,8 @@ class Nested(Refused):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            f"this terminal already is inside session {name!r}: attaching it to a session would show that session in itself; nothing was changed",
+            f"this terminal already is inside session {name!r}, and a session shown in itself repeats without end; "
+            "nothing was changed",
             do="detach first (Ctrl-\\ d), or start it detached with `hold new -d`, or unset HOLDFAST_SESSION if you mean it",
             name=name,
         )

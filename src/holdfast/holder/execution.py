@@ -37,7 +37,7 @@ class Recipe:
         self.argv, self.env, self.cwd, self.cgroup_procs = argv, env, cwd, cgroup_procs
 
 
-class StartFailed(Exception):  # noqa: N818
+class StartFailed(Exception):
     """The command does not run: ``stage`` is one of STAGES, ``number`` the errno."""
 
     def __init__(self, stage: str, number: int) -> None:

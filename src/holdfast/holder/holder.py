@@ -29,7 +29,7 @@ _NEVER: Final = float("inf")
 Handler = Callable[["Holder", Peer, int, dict[str, p.Value]], None]
 
 
-class Leave(Exception):  # noqa: N818
+class Leave(Exception):
     """The session is over and collected."""
 
 

@@ -56,7 +56,7 @@ _INT, _TEXT, _BYTES, _TEXTS, _INTS = range(1, 6)
 PREFIX_BYTES: Final = _PREFIX.size
 
 
-class BadFrame(Exception):  # noqa: N818
+class BadFrame(Exception):
     """The peer sent what is not a frame, or too long a one: close this link; nothing else is affected."""
 
 

@@ -16,7 +16,7 @@ _PATH_MAX: Final = 107
 Message = tuple[int, int, dict[str, p.Value]]
 
 
-class Unsafe(Exception):  # noqa: N818
+class Unsafe(Exception):
     """A folder for sockets does not belong to this user alone."""
 
 
@@ -153,7 +153,7 @@ def accepted(listener: socket.socket) -> socket.socket | None:
     return sock
 
 
-class Refusal(Exception):  # noqa: N818
+class Refusal(Exception):
     """Understood and not done: ``code`` for programs, the text for people."""
 
     def __init__(self, code: str, text: str, **fields: p.Value) -> None:

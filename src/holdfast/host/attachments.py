@@ -61,6 +61,7 @@ class Attachment:
         self.over = False
         self._tasks: set[asyncio.Task[None]] = set()
         self._soon: asyncio.Handle | None = None
+        self._moved = asyncio.Event()
 
     def start(self, offset: int | None) -> None:
         """Begin at ``offset`` (None: now). Called once, after ``Attached`` was sent."""
@@ -84,6 +85,12 @@ class Attachment:
         """Tell whether everything the session produced has been sent."""
         return self.over or self.position >= self.session.head
 
+    async def drain(self) -> None:
+        """Return when everything was sent, or the attachment is over."""
+        while not self.drained():
+            self._moved.clear()
+            await self._moved.wait()
+
     def close(self, cause: str, ending: wire.Ending | None = None) -> None:
         """End it and say why. Does nothing the second time."""
         if self.over:
@@ -94,6 +101,7 @@ class Attachment:
     def stop(self) -> None:
         """End it without a word: the peer is gone."""
         self.over = True
+        self._moved.set()
         for task in self._tasks:
             task.cancel()
         if self._soon is not None:
@@ -132,6 +140,7 @@ class Attachment:
             self.position += size
             self.credit -= size
             left -= size
+        self._moved.set()
 
 
 class Events(Attachment):
@@ -243,6 +252,7 @@ class Terminal(Attachment):
             skipped = max(0, state.offset - self.position) if lost else 0
             frame = wire.Keyframe(self.number, state.offset, state.data, wire.Size(state.rows, state.cols), skipped)
         self._painting = False
+        self._moved.set()
         if self.over:
             return
         self._painted = True
@@ -310,6 +320,7 @@ class Screen(Attachment):
             return
         self._begun = True
         self.position = state.offset
+        self._moved.set()
         self.peer.send(state.message(self.number))
         self.credit -= 64 + sum(len(cell.text) + 8 for row in state.rows.values() for cell in row)
         self.pump()

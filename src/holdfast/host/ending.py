@@ -1,6 +1,7 @@
 """End a whole tree: HUP, TERM, KILL, a grace apart, until nothing of it is left (R04). Not here: why (session)."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -31,7 +32,7 @@ async def end_tree(session: "Session", grace_s: float) -> int | None:
             continue
         if await _gone(holder, pids, LAST_S if step is signal.SIGKILL else grace_s):
             break
-    return await _status(holder)
+    return await _status(session, holder)
 
 
 async def _gone(holder: "Holder", pids: tuple[int, ...], within_s: float) -> bool:
@@ -69,9 +70,8 @@ async def _one_ends(pid: int, within_s: float) -> None:
         os.close(fd)
 
 
-async def _status(holder: "Holder") -> int | None:
-    deadline = time.monotonic() + LAST_S
-    while holder.ended is None and time.monotonic() < deadline and not holder.lost.is_set():
-        await asyncio.sleep(0.002)
-    status = holder.ended.status if holder.ended is not None else None
+async def _status(session: "Session", holder: "Holder") -> int | None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(session.exited.wait(), LAST_S)
+    status = holder.ended.status if not holder.lost.is_set() and holder.ended is not None else None
     return None if status is None else os.waitstatus_to_exitcode(status)

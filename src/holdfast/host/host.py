@@ -332,7 +332,8 @@ class Host:
         places = self.places
         return wire.Status(
             ref, os.getpid(), self.generation, self.started_at, self.software, len(self.running()), self.keeper_pid,
-            self.views.pids, str(places.runtime), str(places.state), (*self.notes, *self.groups.notes, *((self.views.unavailable,) if self.views.unavailable else ())),
+            self.views.pids, str(places.runtime), str(places.state),
+            (*self.notes, *self.groups.notes, *self.views.notes),
         )  # fmt: skip
 
     # ---- what views and archive need ----

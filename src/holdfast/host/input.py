@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from holdfast.core.errors import HoldError, HolderLost, InputUnknown, LineTooLong, Refused, TooMany
+from holdfast.core.errors import HolderLost, HoldError, InputUnknown, LineTooLong, Refused, TooMany
 from holdfast.core.inputs import Inputs, Outcome
 from holdfast.host.holders import Written
 from holdfast.wire import messages as wire

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from holdfast.holder import protocol as p
 
 
-class Overrun(Exception):  # noqa: N818 - the fact, not a fault: the caller goes on at ``start`` and states the gap
+class Overrun(Exception):
     """Output before ``start`` is no longer in the ring."""
 
     def __init__(self, start: int) -> None:

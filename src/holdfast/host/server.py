@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from holdfast.core.errors import BadMessage, HoldError, HostFailed, TooMany, WrongVersion
-from holdfast.host.peers import operator_name
 from holdfast.host.attachments import KINDS, Attachment
+from holdfast.host.peers import operator_name
 from holdfast.wire import messages as wire
 from holdfast.wire.framing import TO_HOST_BYTES_MAX, framed, host_inbox
 

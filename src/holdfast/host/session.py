@@ -10,7 +10,6 @@ import logging
 import os
 import signal as signals
 import time
-from collections.abc import Callable
 from collections.abc import AsyncIterator, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +42,7 @@ UNSEEN_S: Final = 0.025  # the same with nobody attached
 FLOOD_BYTES: Final = 16384  # output of one look that counts as a flood
 REVIEW_BYTES: Final = 4 << 20  # output fed to a view that has no keyframe to begin from
 KEEP_S: Final = 3.0  # how long the end of a session waits for its last screen
+PART_S: Final = 2.0  # how long the end waits for viewers to take the rest; who is slower reads it from the archive
 RETURN_S: Final = 5.0  # how long a holder that vanished has to come back before the session counts as lost
 
 
@@ -66,6 +66,7 @@ class Session:
         self._held = asyncio.Event()
         self._control = asyncio.Lock()
         self._minding: asyncio.Task[None] | None = None
+        self.exited = asyncio.Event()  # the root process has ended and its terminal is drained
         self._ended, self._let_gone = asyncio.Event(), asyncio.Event()
         if sheet.ending is not None:
             self._ended.set()
@@ -333,6 +334,8 @@ class Session:
             self._host.archive(self)
             for attachment in list(self.attachments.values()):
                 attachment.pump()
+        if holder.ended is not None:
+            self.exited.set()
         if holder.ended is not None and self._verdict is None and not self.over:
             self._verdict = (Signal.ROOT_EXITED, "")
             self.spawn(self._finish_exited(holder), "ended")
@@ -370,8 +373,7 @@ class Session:
         attachment.begins_after(self.head)
         async with self.viewed():
             attachment.start(offset)
-            while not attachment.drained() and not attachment.over:
-                await asyncio.sleep(0.005)
+            await attachment.drain()
         attachment.close("ended", self.sheet.ending)
 
     def leave(self, attachment: Attachment, cause: str) -> None:
@@ -512,9 +514,10 @@ class Session:
             log.warning("%s: its last screen was not kept: %s", self.id, error)
 
     async def _part(self, ending: wire.Ending) -> None:
-        deadline = time.monotonic() + 2.0
-        while any(not a.drained() for a in self.attachments.values()) and time.monotonic() < deadline:
-            await asyncio.sleep(0.005)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(PART_S):
+                for attachment in list(self.attachments.values()):
+                    await attachment.drain()
         for attachment in list(self.attachments.values()):
             attachment.close("ended", ending)
             self.leave(attachment, "ended")

@@ -107,7 +107,7 @@ class TextLines:
     title: str
 
 
-class _WorkerLost(Exception):  # noqa: N818 - it is caught, not reported
+class _WorkerLost(Exception):
     """The worker died before it answered; ask the next one."""
 
 

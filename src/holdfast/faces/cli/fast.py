@@ -25,7 +25,7 @@ NOT_INHERITED = frozenset(
 SIZE = (24, 80)  # of a session started where no terminal is
 
 
-class Complaint(Exception):  # noqa: N818 - named for what is the case, like the errors of core
+class Complaint(Exception):
     """Said to the user as `hold: what; do`, with this exit status."""
 
     def __init__(self, status: int, what: str, do: str = "") -> None:
