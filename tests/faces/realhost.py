@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -34,13 +35,26 @@ class RealHost:
         return self
 
     def __exit__(self, *args: object) -> None:
-        status = self.status()
-        if status["running"]:
+        if self.status()["running"]:
             for session in json.loads(self.hold("ls", "--json").stdout):
                 self.hold("kill", "--grace", "0.1s", session["id"])
-            for pid in (status["pid"], status["keeper_pid"]):
+            self.hold("host", "down")
+        while ours := list(self.processes()):  # keeper, and holders that wait for a host to collect a status
+            for pid in ours:
                 end(pid)
         rmtree(self.folder)
+
+    def processes(self) -> Iterator[int]:
+        """The processes that were started with this folder in their arguments or their environment."""
+        mark = str(self.folder).encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
+                zombie = b") Z " in (folder / "stat").read_bytes()
+            except OSError:
+                continue
+            if mark in words and not zombie and int(folder.name) != os.getpid():
+                yield int(folder.name)
 
     def hold(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(

@@ -22,10 +22,10 @@ class Rig:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.places = Places(uid=os.getuid(), runtime=folder / "r", state=folder / "s", config=folder / "c")
-        self.places.state.mkdir()
+        self.places.state.mkdir(parents=True, exist_ok=True)
         self.generation = 1
         self.keeper: Keeper
-        self._number = 0
+        self._number, self._salt = 0, os.urandom(6).hex()
         self._links: list[Holder] = []
 
     async def reach(self) -> Keeper:
@@ -34,12 +34,17 @@ class Rig:
 
     async def spawn(self, *argv: str, ring_bytes: int = 0, **more: object) -> Spawned:
         self._number += 1
-        env = {"PATH": os.environ["PATH"], "HF_RIG": str(self.folder), "HOLDFAST_SESSION": f"s-{self._number}"}
+        session = self.session(self._number)
+        env = {"PATH": os.environ["PATH"], "HF_RIG": str(self.folder), "HOLDFAST_SESSION": session}
         plan = Plan(
-            session=f"s-{self._number}", argv=argv, env=env, cwd=str(self.folder), ring_bytes=ring_bytes,
+            session=session, argv=argv, env=env, cwd=str(self.folder), ring_bytes=ring_bytes,
             exit_file=str(self.exit_file(self._number)), **more,  # type: ignore[arg-type]
         )  # fmt: skip
         return await self.keeper.spawn(plan)
+
+    def session(self, number: int) -> str:
+        """Return the id of the ``number``-th session; unique, as real ones are: strays are looked for machine-wide."""
+        return f"s-{self._salt}-{number}"
 
     def exit_file(self, number: int) -> Path:
         return self.places.state / f"exit-{number}"
@@ -87,13 +92,11 @@ def ours(folder: Path) -> dict[int, str]:
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             if state in "ZX":
                 continue
-            if f"HF_RIG={folder}\0".encode() in (entry / "environ").read_bytes():
+            if f"HF_RIG={folder}".encode() in (entry / "environ").read_bytes():
                 found[int(entry.name)] = "inside"
-            elif f"{folder}/r/keeper.sock\0".encode() in (entry / "cmdline").read_bytes():
+            elif p.BOOT.encode() in (line := (entry / "cmdline").read_bytes()) and f"{folder}/".encode() in line:
                 name = (entry / "comm").read_text().strip()
                 found[int(entry.name)] = "holder" if name == "hf-holder" else "keeper"
-            elif f"{folder}/r/keeper.sock".encode() in (entry / "environ").read_bytes():
-                found[int(entry.name)] = "inside"
         except OSError:
             continue
     return found
@@ -213,3 +216,12 @@ class Raw:
 
     def close(self) -> None:
         self.sock.close()
+
+
+async def inside(folder: str) -> None:
+    """What a program inside a session does that starts a keeper and a session of its own, and then waits."""
+    made = Rig(Path(folder))
+    await made.reach()
+    await made.spawn("sleep", "1000")
+    print("started inside", flush=True)
+    await asyncio.Event().wait()

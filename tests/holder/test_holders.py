@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.core.errors import CannotStart, Refused
+from holdfast.host.holders import source
 from tests.holder.conftest import Story
 from tests.holder.rig import Rig, end, everything, gone, ours, output, replaced, until
 
@@ -155,7 +157,7 @@ async def until_foreground(holder: object) -> None:
     """Wait until a program other than the shell has the terminal; its exec is no event of ours."""
     root = holder.hello.root_pid  # type: ignore[attr-defined]
     async with asyncio.timeout(10):
-        while (await holder.termios()).foreground == root:  # type: ignore[attr-defined]  # noqa: ASYNC110
+        while (await holder.termios()).foreground == root:  # type: ignore[attr-defined]
             await asyncio.sleep(0.005)
 
 
@@ -181,6 +183,36 @@ def test_the_whole_tree_is_found_also_what_has_left_it(play: Play, replace: bool
         assert await end(holder) == signal.SIGKILL
         for pid in pids:
             await gone(pid)
+
+    play(story)
+
+
+def test_a_keeper_or_host_started_inside_a_session_outlives_it(play: Play) -> None:
+    """`hold ls` typed inside a session may start both, and then they are below its holder."""
+
+    async def story(made: Rig) -> None:
+        holder = await made.start("sh", "-c", "echo ready; read x")
+        await output(holder, b"ready")
+        inner = Rig(made.folder / "inner")
+        code = (
+            "import asyncio, sys; sys.path[:0] = sys.argv[1:3]; from tests.holder.rig import inside;"
+            "asyncio.run(inside(sys.argv[3]))"
+        )
+        root = str(Path(__file__).parents[2])
+        starter = await made.start(sys.executable, "-c", code, root, source(), str(inner.folder))
+        await output(starter, b"started inside")
+        await inner.reach()
+        assert os.getpgid(inner.keeper.pid) != os.getpgid(0)
+        assert Path(f"/proc/{inner.keeper.pid}/stat").read_text().split(") ")[1].split()[1] == str(
+            starter.hello.holder_pid
+        )
+        kept = await inner.keeper.kept()
+        inside = set(await starter.signal(signal.SIGKILL, tree=True))
+        assert starter.hello.root_pid in inside
+        assert not inside & {inner.keeper.pid, kept[0].holder_pid, kept[0].root_pid}
+        await end(starter)
+        assert await inner.keeper.kept() == kept
+        await inner.close()
 
     play(story)
 

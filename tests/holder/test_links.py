@@ -211,7 +211,7 @@ def test_a_wiped_runtime_folder_costs_nothing(play: Play) -> None:
         shutil.rmtree(made.places.runtime)
         await made.reach()
         assert made.keeper.pid == pid
-        assert [one.session for one in await made.keeper.kept()] == ["s-1"]
+        assert [one.session for one in await made.keeper.kept()] == [made.session(1)]
         holder = await made.adopt(spawned)
         assert b"ready" in await output(holder, b"ready")
         holder = await replaced(made, holder)
@@ -410,7 +410,7 @@ def test_a_keeper_upgrades_in_place(play: Play) -> None:
         await made.keeper.upgrade()
         assert made.keeper.pid == pid
         assert not made.keeper.lost.is_set()
-        assert {one.session for one in await made.keeper.kept()} == {"s-1", "s-2"}
+        assert {one.session for one in await made.keeper.kept()} == {made.session(1), made.session(2)}
         for holder in (first, second):
             assert everything(await replaced(made, holder)) == b"ready\n"
         third = await made.start("sh", "-c", "umask; ulimit -n")
@@ -425,8 +425,8 @@ def test_a_keeper_upgrades_in_place(play: Play) -> None:
 def test_what_is_forgotten_is_not_guarded_any_more(play: Play) -> None:
     async def story(made: Rig) -> None:
         holder = await made.start("sleep", "1000")
-        await made.keeper.forget("s-1")
-        await made.keeper.forget("s-1")
+        await made.keeper.forget(made.session(1))
+        await made.keeper.forget(made.session(1))
         os.kill(holder.hello.holder_pid, signal.SIGKILL)
         await gone(holder.hello.root_pid)  # the last copy of the terminal is gone: hang-up
 

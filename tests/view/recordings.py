@@ -7,8 +7,8 @@ import pty
 import random
 import select
 import shutil
-import signal
 import struct
+import subprocess
 import sys
 import tempfile
 import termios
@@ -28,20 +28,19 @@ def record(
 
     A program that asks its terminal something is answered, so that it goes on. At most WAIT_S pass for each key.
     """
-    pid, master = pty.fork()
-    if pid == 0:
-        with contextlib.suppress(OSError):
-            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
-            if folder is not None:
-                os.chdir(folder)
-            environment = {
-                "PATH": os.environ["PATH"],
-                "TERM": "xterm-256color",
-                "LANG": "C.UTF-8",
-                "HOME": str(folder or "/"),
-            }
-            os.execvpe(argv[0], argv, environment)
-        os._exit(127)
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, 0, 0))
+    environment = {
+        "PATH": os.environ["PATH"],
+        "TERM": "xterm-256color",
+        "LANG": "C.UTF-8",
+        "HOME": str(folder or "/"),
+    }
+    program = subprocess.Popen(
+        argv, stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=environment, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(slave)
     output = bytearray()
     try:
         for key in [*keys, b""]:
@@ -50,9 +49,8 @@ def record(
                 with contextlib.suppress(OSError):
                     os.write(master, key)
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        program.kill()
+        program.wait()
         os.close(master)
     return bytes(output)
 
@@ -142,14 +140,9 @@ def synthetic(seed: int = 1) -> dict[str, bytes]:
 
     colour = b"".join(pen() + pick.choice([*ends, place(), place() + b"\x1b[K"]) for _ in range(2500))
     edits = list("ABCDGdLMP@XST")
-    singles = [
-        b"\r\n", b"\n", b"\r", b"\b", b"\t", b"\x1bM", b"\x1bD", b"\x1b7", b"\x1b8", b"\x1b[m", b"\x1b[41m", b"\x1b[1;32m",
-    ]  # fmt: skip
-    switches = [
-        b"\x1b[?1049h", b"\x1b[?1049l", b"\x1b[?25l", b"\x1b[?25h", b"\x1b[?1h", b"\x1b[?2004h", b"\x1b[?1002h\x1b[?1006h",
-        b"\x1b[4h", b"\x1b[4l", b"\x1b(0", b"\x1b(B", b"\x1b[3 q", b"\x1b[?7l", b"\x1b[?7h", b"\x1bH", b"\x1b]2;title\x07",
-        b"\x1b[?6h", b"\x1b[?6l", b"\x1b[r",
-    ]  # fmt: skip
+    singles = [b"\r\n", b"\n", b"\r", b"\b", b"\t", *(b"\x1b" + rest for rest in b"M D 7 8 [m [41m [1;32m".split())]
+    switches = [b"\x1b[?" + rest for rest in b"1049h 1049l 25l 25h 1h 2004h 1002;1006h 7l 7h 6h 6l".split()]
+    switches += [b"\x1b[4h", b"\x1b[4l", b"\x1b(0", b"\x1b(B", b"\x1b[3 q", b"\x1bH", b"\x1b]2;title\x07", b"\x1b[r"]
     moves = [
         place,
         lambda: b"\x1b[%d;%dr" % (pick.randrange(1, 12), pick.randrange(13, 25)),

@@ -38,11 +38,12 @@ def xterm_folder() -> tuple[Path | None, str]:
     return cache, ""
 
 
-def looks(drawn: str, columns: int) -> str:
+def looks(drawn: str, columns: int, blanks: bool = True) -> str:
     """Return rows, as tmux draws them, letter by letter with its style; spaces without what cannot be seen on them.
 
     How tmux orders and repeats style sequences depends on how it got there, so they are followed here, across rows.
-    Coloured blanks at the end of a row it draws only if something else was there before: they are left out.
+    Coloured blanks at the end of a row it draws only if something else was there before: they are left out. ``blanks``
+    False: so are the colours of all other blanks.
     """
     style: dict[str, str] = {}
     rows: list[str] = []
@@ -52,7 +53,9 @@ def looks(drawn: str, columns: int) -> str:
             if sgr:
                 _follow(style, numbers.split(";"))
             elif letter:
-                shown = sorted(v for k, v in style.items() if letter != " " or k in {"bg", "7", "4", "9", "53"})
+                shown = sorted(
+                    v for k, v in style.items() if letter != " " or (blanks and k in {"bg", "7", "4", "9", "53"})
+                )
                 found.append(f"{letter}{{{' '.join(shown)}}}" if shown else letter)
         kept = found[:columns]
         while kept and re.fullmatch(r" (\{(4[0-8;:]*|10)[0-9;:]*\})?", kept[-1]):
@@ -157,21 +160,21 @@ class Tmux:
         while left:
             left = left[os.write(self._pipes[terminal], left) :]
 
-    def dump(self, terminal: str, within: int | str | None = None) -> tuple[str, str]:
+    def dump(self, terminal: str, within: int | None = None, blanks: bool = True) -> tuple[str, str]:
         """Return the rows as tmux would draw them, and the cursor."""
-        rows = looks(self._run("capture-pane", "-e", "-N", "-p", "-t", terminal), int(within or 1000))
+        rows = looks(self._run("capture-pane", "-e", "-N", "-p", "-t", terminal), within or 1000, blanks)
         return rows, self._run(
             "display-message", "-p", "-t", terminal, "#{cursor_y},#{cursor_x},#{alternate_on}"
         ).strip()
 
     def settled(
-        self, one: str, other: str, *, within: int | str | None = None, seconds: float = 5.0
+        self, one: str, other: str, *, within: int | None = None, blanks: bool = True, seconds: float = 5.0
     ) -> tuple[tuple[str, str], tuple[str, str]]:
         """Return what both show as soon as it is the same, at the latest after ``seconds``: tmux tells nobody when it
         has read everything, and asking it would change what it is asked about. ``within``: only so many columns."""
         deadline = time.monotonic() + seconds
         while True:
-            left, right = self.dump(one, within), self.dump(other, within)
+            left, right = self.dump(one, within, blanks), self.dump(other, within, blanks)
             if left == right or time.monotonic() > deadline:
                 return left, right
 

@@ -91,7 +91,8 @@ def test_what_the_engine_sees(raw: bytes, seen: bytes) -> None:
 @pytest.mark.parametrize(
     "query",
     [b"\x1b[c", b"\x1b[>c", b"\x1b[=0c", b"\x1b[6n", b"\x1b[?6n", b"\x1b[?2026$p", b"\x1b[4$p", b"\x1b[>0q",
-     b"\x1b[?u", b"\x1b[18t", b"\x1b]11;?\x07", b"\x1b]4;1;?\x07", b"\x1b]10;?\x1b\\", b"\x1bP$qm\x1b\\", b"\x1bP+q544e\x1b\\"],
+     b"\x1b[?u", b"\x1b[18t", b"\x1b]11;?\x07", b"\x1b]4;1;?\x07", b"\x1b]10;?\x1b\\", b"\x1bP$qm\x1b\\",
+     b"\x1bP+q544e\x1b\\"],
 )  # fmt: skip
 def test_a_query_is_named_by_where_it_ends(query: bytes) -> None:
     end = len(b"text") + len(query) - (2 if query.endswith(b"\x1b\\") else 0)

@@ -65,7 +65,7 @@ class Bench:
 
     async def until(self, true: Callable[[], bool]) -> None:
         async with asyncio.timeout(30):
-            while not true():  # noqa: ASYNC110 - what is awaited happens in another process
+            while not true():
                 await asyncio.sleep(0.01)
 
 

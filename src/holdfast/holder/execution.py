@@ -11,10 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from holdfast.holder import linux
+from holdfast.holder import protocol as p
 
 _OOM_HIGHER: Final = 300
 _REPORT = struct.Struct("<ii")  # stage, errno
 _SIGNALS: Final = tuple(n for n in range(1, 65) if n not in (signal.SIGKILL, signal.SIGSTOP, 32, 33))
+_BOOT: Final = p.BOOT.encode()
 _FILES_MAX: Final = 1 << 18
 STAGES: Final = ("terminal", "cgroup", "cwd", "exec")
 
@@ -162,7 +164,7 @@ def _exec(argv: list[str], env: Mapping[str, str]) -> NoReturn:
 def _read(path: str) -> bytes:
     try:
         with open(path, "rb", buffering=0) as file:
-            return file.read(1 << 16)
+            return b"".join(iter(lambda: file.read(1 << 16), b""))
     except OSError:
         return b""
 
@@ -178,12 +180,16 @@ def _children(pid: int) -> set[int]:
     return found
 
 
-def _descendants(seeds: Iterable[int]) -> set[int]:
+def _descendants(seeds: Iterable[int], spare: set[int]) -> set[int]:
+    """Return ``seeds`` and everything below them, but neither ``spare``, nor a keeper or holder, nor what is below."""
     found: set[int] = set()
+    spare = set(spare)
     front = set(seeds)
     while front:
+        spare |= {one for one in front if _BOOT in _read(f"/proc/{one}/cmdline")}
+        front -= spare
         found |= front
-        front = {child for one in front for child in _children(one)} - found
+        front = {child for one in front for child in _children(one)} - found - spare
     return found
 
 
@@ -211,16 +217,19 @@ def members(
 ) -> set[int]:
     """Return the pids of the session's processes: its cgroup where it has one, and everything below this holder.
 
-    ``spare`` are children of the holder that are its own helpers; ``replaced`` says that a former holder died, so
-    that some processes may have another parent.
+    A host or keeper may have been started inside a session, and is then below its holder: ending that session must
+    not end them, or every other session with them. So keepers and holders are never members, and ``spare`` names the
+    pids (the host, our own helpers) that are left alone with all that is below them. ``replaced`` says that a former
+    holder died, so that some processes may have another parent.
     """
+    spared = _descendants(spare, set())
     found: set[int] = set()
     for procs in cgroup_procs:
         found.update(int(one) for one in _read(procs).split())
-    seeds = (_children(os.getpid()) | {root} | found) - set(spare)
+    seeds = _children(os.getpid()) | {root} | found
     if replaced:
         seeds |= _strays(session, root, terminal)
-    return _descendants(seeds) - {0, 1, os.getpid(), os.getppid()} - set(spare)
+    return _descendants(seeds - spared, spared | {0, 1, os.getpid()})
 
 
 def send(pids: Iterable[int], number: int) -> list[int]:

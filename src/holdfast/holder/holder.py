@@ -52,8 +52,8 @@ class Holder:
         self._tick_at = time.monotonic() + _TICK_S
         self._epoll = select.epoll()
         self._peers = Peers(self._epoll, self._serve, frame_bytes_max=p.HOLDER_FRAME_MAX)
-        self._signals, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._signals, self._wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        signal.set_wakeup_fd(self._wake, warn_on_full_buffer=False)
         os.set_blocking(master, False)
         for fd in (self._signals, self._listener.fileno(), master):
             self._epoll.register(fd, select.EPOLLIN)
@@ -89,10 +89,10 @@ class Holder:
         """Serve until the host has collected the exit status. A defect ends the process; the keeper replaces it."""
         self._saver = saver  # a child of before an upgrade that writes the exit file
         try:
-            self._look_for_root()
+            self.look_for_root()
             self._child_ended()
             while True:
-                self._once()
+                self.once()
         except Leave:
             os._exit(0)
         except BaseException:
@@ -100,7 +100,8 @@ class Holder:
             sys.stderr.flush()
             os._exit(70)
 
-    def _once(self) -> None:
+    def once(self) -> None:
+        """Wait for whatever is next, and serve it."""
         now = time.monotonic()
         due = min(self._tick_at, self._finish_at, self._drain_until, self._status_until)
         if self._wants_room:
@@ -194,6 +195,14 @@ class Holder:
             except OSError:
                 pass
             raise Leave
+
+    def close(self) -> None:
+        """Let go of everything that was not given to it."""
+        self._peers.close()
+        self._epoll.close()
+        for one in (self._signals, self._wake, self._slave, self._root):
+            if one >= 0:
+                os.close(one)
 
     # --- the socket and who connects ------------------------------------------------------------------------------
 
@@ -365,7 +374,7 @@ class Holder:
             root=self.slots[p.S_ROOT_PID] if running else 0,
             terminal=linux.terminal_number(self.master),
             cgroup_procs=self.cgroup_procs,
-            spare=(self._saver,),
+            spare={self._saver, *(one.pid for one in self._peers.all.values() if one.role == "host")} - {0},
             replaced=self.slots[p.S_RESTARTS] > 0,
         )
 
@@ -398,7 +407,8 @@ class Holder:
         linux.check_upgrade(python, source, p.HOLDER_MODULE)
         keep = (self.master, self.memory.descriptor, self._listener.fileno())
         linux.brace_for_exec()
-        argv = [python, "-I", "-S", "-c", p.BOOT, source, p.HOLDER_MODULE, *map(str, keep), str(self._saver)]
+        argv = [python, "-I", "-S", "-c", p.BOOT, source, p.HOLDER_MODULE]
+        argv += [*map(str, keep), str(self._saver), self.socket_path]  # the last is for whoever reads process lists
         try:
             for one in keep:
                 os.set_inheritable(one, True)
@@ -410,7 +420,7 @@ class Holder:
 
     # --- how it ends ----------------------------------------------------------------------------------------------
 
-    def _look_for_root(self) -> None:
+    def look_for_root(self) -> None:
         """Find the root process again, after a start, a replacement or an upgrade."""
         slots = self.slots
         if slots[p.S_STATUS_STATE] != p.RUNNING:
@@ -538,6 +548,7 @@ HOST_ONLY: Final = frozenset((p.WRITE, p.ANSWER, p.RESIZE, p.SIGNAL, p.ARCHIVED,
 def main(argv: list[str]) -> NoReturn:
     """Continue after ``upgrade``: the arguments are the descriptors master, memory, listener, and the saver's pid."""
     linux.heed_signals()
+    linux.call_me("hf-holder")
     master, descriptor, listening, saver = map(int, argv[:4])
     for one in (master, descriptor, listening):
         os.set_inheritable(one, False)

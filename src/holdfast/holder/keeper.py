@@ -498,7 +498,8 @@ class Keeper:
         try:
             for fd in keep:
                 os.set_inheritable(fd, True)
-            os.execv(python, [python, "-I", "-S", "-c", p.BOOT, source, p.KEEPER_MODULE, "resume", str(state)])
+            argv = [python, "-I", "-S", "-c", p.BOOT, source, p.KEEPER_MODULE, "resume", self.socket_path, str(state)]
+            os.execv(python, argv)
         finally:  # only reached when the exec failed
             for fd in keep:
                 os.set_inheritable(fd, False)

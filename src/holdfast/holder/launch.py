@@ -10,6 +10,7 @@ from holdfast.holder import execution, linux, sockets
 from holdfast.holder import protocol as p
 from holdfast.holder.keeper import Keeper
 from holdfast.holder.kept import Kept
+from holdfast.holder.rehearsal import rehearse
 
 
 def _locked(socket_path: str) -> list[int] | None:
@@ -47,6 +48,7 @@ def _settle_down() -> None:
     linux.load_libc()
     linux.become_subreaper("hf-keeper")
     os.chdir("/")
+    rehearse()
     gc.collect()
     gc.freeze()
 
@@ -101,7 +103,7 @@ def _resume(state: int) -> NoReturn:
 
 
 def main(argv: list[str]) -> NoReturn:
-    """``start SOCKET HOLDERS SOURCE READY_FD`` or ``resume STATE_FD``."""
+    """``start SOCKET HOLDERS SOURCE READY_FD`` or ``resume SOCKET STATE_FD`` (the socket is for whoever reads process lists)."""
     if argv[0] == "resume":
-        _resume(int(argv[1]))
+        _resume(int(argv[2]))
     _start(argv[1], argv[2], argv[3], int(argv[4]))

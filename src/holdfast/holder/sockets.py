@@ -75,6 +75,7 @@ class Peer:
     def __init__(self, sock: socket.socket, *, frame_bytes_max: int) -> None:
         sock.setblocking(False)
         self.sock, self.fd = sock, sock.fileno()
+        self.pid = linux.peer_of(sock)[0]
         self.role = ""  # what its HELLO said: "host", "keeper", "look"; "" before
         self.generation = 0
         self.doorbell = -1
@@ -193,6 +194,11 @@ class Peers:
             del self.all[peer.fd]
             self._epoll.unregister(peer.fd)
             peer.close()
+
+    def close(self) -> None:
+        """Let everybody go."""
+        for peer in list(self.all.values()):
+            self.drop(peer)
 
     def event(self, fd: int, event: int) -> None:
         """Serve whatever the peer at ``fd`` sent, and send it what is left for it."""

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 CHUNK: Final = 1 << 16  # bytes of output in one message
 TURN: Final = 1 << 18  # bytes sent to one attachment before others get their turn
+NEAR: Final = 1 << 20  # a view that lags by no more is waited for, so that the first paint is the present
 FRAME_S: Final = 0.033  # least time between two states sent to a viewer that gets state only
 
 
@@ -241,9 +242,13 @@ class Terminal(Attachment):
     async def _repaint(self, lost: int) -> None:
         session = self.session
         size = self.size or session.size
-        least = self._least or None
+        least = self._least
+        if session.views.lag(SessionId(session.id), session.head) <= NEAR:
+            least = max(least, session.head)
         try:
-            state = await session.views.repaint(SessionId(session.id), rows=size.rows, cols=size.cols, at_least=least)
+            state = await session.views.repaint(
+                SessionId(session.id), rows=size.rows, cols=size.cols, at_least=least or None
+            )
         except HoldError as error:
             log.warning("%s: no repaint (%s); the raw tail is sent instead", session.id, error)
             offset = max(session.output.start, session.head - CHUNK)

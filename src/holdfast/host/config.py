@@ -32,6 +32,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     journal_bytes: int = 64 * MIB  # journal kept per session
     lag_bytes: int = 4 * MIB  # a terminal viewer further behind gets state, not history
     sessions_max: int = 1000  # running at once
+    memory_max: int | None = None  # of one session's processes together, where cgroups allow it; None: no limit
     attachments_max: int = 256  # per session
     ended_keep_s: float = 7 * 86400.0  # how long the record of an ended session is kept
     ended_max: int = 500  # and how many of them

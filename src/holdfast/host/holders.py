@@ -259,6 +259,11 @@ async def _start_keeper(places: Places) -> None:
         raise HostUnreachable(str(places.keeper_socket), f"the keeper could not start: {said or f'see {where}'}")
 
 
+def _keeper_env() -> dict[str, str]:
+    """Return the environment of the keeper: what the interpreter needs, and nothing that marks a session as its own."""
+    return {name: value for name, value in os.environ.items() if name in ("PATH", "LD_LIBRARY_PATH", "LANG", "HOME")}
+
+
 def _log_of(places: Places) -> int:
     """Return a descriptor for what the keeper and its holders complain of; at most 1 MiB is kept from former ones."""
     path = places.runtime / "keeper.log"

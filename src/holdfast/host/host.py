@@ -199,7 +199,7 @@ class Host:
         )  # fmt: skip
         keeper = await self.keeper()
         folder = self.shelf.create(sheet)
-        group = self.groups.make(sheet.id)
+        group = self.groups.make(sheet.id, memory_max=self.config.memory_max)
         plan = Plan(
             session=sheet.id, argv=ask.argv, env=session_env(ask.env, sheet.id), cwd=ask.cwd, rows=rows, cols=cols,
             ring_bytes=self.config.ring_bytes, cgroup_procs=group.procs_files if group is not None else (),

@@ -5,9 +5,14 @@ import pwd
 
 
 @functools.lru_cache(maxsize=64)
-def operator_name(uid: int) -> str:
-    """Return the operator a local uid is, ``local:NAME``, until operators have keys."""
+def user_name(uid: int) -> str:
+    """Return the name of ``uid``, or the number as text."""
     try:
-        return f"local:{pwd.getpwuid(uid).pw_name}"
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"local:{uid}"
+        return str(uid)
+
+
+def operator_name(uid: int, pid: int) -> str:
+    """Return the operator a local peer is, ``local:NAME/PID``, until operators have keys (I7)."""
+    return f"local:{user_name(uid)}/{pid}"

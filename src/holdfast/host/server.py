@@ -55,7 +55,7 @@ class Connection(asyncio.Protocol):
             log.warning("a connection of uid %d was refused", uid)
             transport.abort()
             return
-        self.operator = operator_name(uid)
+        self.operator = operator_name(uid, self.pid)
 
     def data_received(self, data: bytes) -> None:
         try:

@@ -188,7 +188,6 @@ class Session:
         sheet.root_pid, sheet.root_started = hello.root_pid, hello.root_started
         self.group = self._host.groups.of(self.id, sheet.root_pid)
         self.output.attach(holder.ring)
-        self._head = holder.ring.head
         if self.state is Execution.STARTING:
             self.state = life.step(self.state, Signal.STARTED)
         if found:
@@ -477,7 +476,10 @@ class Session:
     async def _finish_exited(self, holder: Holder) -> None:
         status = holder.ended
         left = await holder.signal(0, tree=True)
-        await self.finish(Signal.ROOT_EXITED, exit_code(status.status if status else None), "", left=left)
+        code = exit_code(status.status if status else None)
+        kills = self.group.oom().kills if self.group is not None and code == -signals.SIGKILL else None
+        why = "the kernel ended it: the session's memory limit was reached" if kills else ""
+        await self.finish(Signal.ROOT_EXITED, code, why, left=left)
 
     async def finish(self, how: Signal, status: int | None, why: str, *, left: tuple[int, ...] = ()) -> None:
         """Write down the end, let every viewer have the rest, keep the last screen, let holder and keeper go."""

@@ -83,6 +83,13 @@ _KEYS: Final = re.compile(rb"\x1b\[>4;(\d)m")
 _CHARSETS: Final = re.compile(rb"\x1b[()*+][0AB]|[\x0e\x0f]|\x1b[no|}~]")
 
 
+# Looked up now, not when needed: a look-up takes a lock of cffi's, and the collector may run ``__del__`` while it is held.
+_FREE: Final = lib.ghostty_terminal_free
+_FREE_RENDER: Final = lib.ghostty_render_state_free
+_FREE_ITERATOR: Final = lib.ghostty_render_state_row_iterator_free
+_FREE_CELLS: Final = lib.ghostty_render_state_row_cells_free
+
+
 def _checked(result: int, what: str) -> None:
     if result != 0:
         raise EngineError(f"{what}: the engine answered {result}")
@@ -138,10 +145,10 @@ class Engine:
             return
         if self._render is not None:
             state, iterator, cells = self._render
-            lib.ghostty_render_state_row_cells_free(cells[0])
-            lib.ghostty_render_state_row_iterator_free(iterator[0])
-            lib.ghostty_render_state_free(state)
-        lib.ghostty_terminal_free(self._handle)
+            _FREE_CELLS(cells[0])
+            _FREE_ITERATOR(iterator[0])
+            _FREE_RENDER(state)
+        _FREE(self._handle)
         self._handle = None
         self._kept.clear()
 

@@ -1,0 +1,186 @@
+"""Attaching: state, then stream, with no gap and no duplicate, bounded, and nobody in anybody's way."""
+
+import asyncio
+
+import pytest
+
+from holdfast.wire import messages as wire
+from tests.host.talk import Machine, Talk, machine, talk
+from tests.host.test_sessions import on_a_host
+
+FLOOD = "i=0; while :; do seq $i $((i+400)); i=$((i+400)); done"
+
+
+async def through(line: Talk, attachment: int, size: int) -> tuple[int, bytes, wire.Keyframe | None]:
+    """Return offset and bytes of the first ``size`` bytes of an attachment's stream, which must be contiguous."""
+    frame: wire.Keyframe | None = None
+    first, data = -1, bytearray()
+    async with asyncio.timeout(30):
+        while len(data) < size:
+            message = await line.told.get()
+            assert message is not None
+            if getattr(message, "attachment", None) != attachment:
+                continue
+            if isinstance(message, wire.Keyframe):
+                frame, first, data = message, message.offset, bytearray()
+            elif isinstance(message, wire.Output):
+                first = message.offset if first < 0 else first
+                assert message.offset == first + len(data), "a gap or a duplicate"
+                data += message.data
+                line.send(wire.Credit(attachment, len(message.data)))
+    return first, bytes(data), frame
+
+
+def test_what_follows_a_keyframe_is_what_was_produced(soak: bool) -> None:
+    """R23: attached again and again under a flood, the bytes after the state are the journal's, from its very offset."""
+    attaches = 1000 if soak else 25
+
+    async def story(one: Machine, line: Talk) -> None:
+        session = await line.open("sh", "-c", FLOOD, name="flood")
+        for number in range(1, attaches + 1):
+            await line.attach("flood", "terminal", attachment=number, size=wire.Size(24, 80))
+            first, data, frame = await through(line, number, 20_000)
+            assert frame is not None
+            line.send(wire.Detach(number))
+            page = await line.ask(wire.ReadOutput, session=session.id, offset=first, size=len(data))
+            assert page.offset == first
+            assert page.data == data[: len(page.data)]
+            assert page.data
+
+    on_a_host(story)
+
+
+def test_many_viewers_of_all_kinds_see_the_same(soak: bool) -> None:
+    """R26: 32 at once; the exact ones see the same bytes, whoever else looks."""
+    viewers = 32
+
+    async def story(one: Machine, line: Talk) -> None:
+        await line.open("sh", "-c", "read go; seq 1 30000; read x", name="many")
+        others = []
+        async with asyncio.timeout(60):
+            for number in range(viewers):
+                other = talk(one, client=f"c-{number}")
+                others.append((other, await other.__aenter__()))
+                view = ("stream", "terminal", "screen", "events")[number % 4]
+                await others[-1][1].attach("many", view, offset=0 if view == "stream" else None, size=wire.Size(24, 80))
+            await line.type("many", b"\n")
+            streams = [await o.until(b"30000\r\n") for n, (_, o) in enumerate(others) if n % 4 == 0]
+        assert len(set(streams)) == 1
+        assert streams[0].endswith(b"29999\r\n30000\r\n")
+        for context, _ in others:
+            await context.__aexit__(None, None, None)
+
+    on_a_host(story)
+
+
+def test_the_payload_of_an_attach_does_not_grow_with_history(soak: bool) -> None:
+    """R22, I11."""
+    sizes: list[int] = []
+
+    async def story(one: Machine, line: Talk) -> None:
+        line_of_79 = "x" * 79
+        rounds = (1, 1024) if soak else (1, 40)
+        await line.open("sh", "-c", f"while read n; do yes {line_of_79} | head -c $((n*1048576)); echo; echo =done=; done",
+                        name="long")  # fmt: skip
+        for number, rounds_ in enumerate(rounds, start=1):
+            await line.attach("long", "stream", attachment=10 + number)
+            await line.type("long", b"%d\n" % rounds_)
+            await line.until(b"=done=\r\n", attachment=10 + number, timeout=90)
+            line.send(wire.Detach(10 + number))
+            await line.attach("long", "terminal", attachment=number, size=wire.Size(24, 80))
+            frame = await line.next(wire.Keyframe, timeout=60)
+            sizes.append(len(frame.repaint))
+            line.send(wire.Detach(number))
+        assert abs(sizes[0] - sizes[-1]) <= 0.2 * sizes[0] + 64
+
+    on_a_host(story)
+
+
+def test_an_evicted_offset_is_answered_with_the_gap(soak: bool) -> None:
+    """R24: what is no longer kept is stated as a range, then what is kept follows, exactly."""
+
+    async def story(one: Machine, line: Talk) -> None:
+        session = await line.open(
+            "sh", "-c", "head -c 12000000 /dev/urandom | od -An -tx1; echo =done=; read x", name="big"
+        )
+        await line.attach("big", "stream", attachment=9)
+        await line.until(b"=done=\r\n", attachment=9, timeout=60)
+        async with asyncio.timeout(40):
+            while (info := (await line.ask(wire.Info, session=session.id)).session).output_start == 0:
+                await asyncio.sleep(0.05)
+        await line.attach("big", "stream", offset=0)
+        gap = await line.next(wire.Gap)
+        assert (gap.start, gap.why) == (0, "evicted")
+        assert gap.end >= info.output_start > 0
+        first, _, _ = await through(line, 1, 100_000)
+        assert first == gap.end
+
+    on_a_host(story, config="archive_bytes = 2097152\nring_bytes = 1048576\n")
+
+
+@pytest.mark.parametrize("view", ["terminal", "screen"])
+def test_a_viewer_of_another_size_sees_the_screen_cropped_and_changes_nothing(view: str) -> None:
+    """R31: a small window onto a large session is given states, not bytes that would wrap."""
+
+    async def story(one: Machine, line: Talk) -> None:
+        await line.open("sh", name="wide", size=wire.Size(30, 120))
+        async with talk(one, client="c-driver") as driver:
+            await driver.attach("wide", "terminal", size=wire.Size(30, 120))
+            await line.attach("wide", view, size=wire.Size(10, 40))
+            await driver.type("wide", b"stty size; printf '%0.sW' $(seq 1 100); echo\n", attachment=1)
+            async with asyncio.timeout(15):
+                while True:
+                    message = await line.told.get()
+                    assert not isinstance(message, wire.Output)
+                    shown = getattr(message, "repaint", b"") or repr(getattr(message, "rows", "")).encode()
+                    if b"30 120" in shown and b"WWWW" in shown:
+                        break
+            assert (await line.ask(wire.Info, session="wide")).session.size == wire.Size(30, 120)
+
+    on_a_host(story)
+
+
+def test_a_worker_killed_during_an_attach_costs_a_repaint() -> None:
+    """Issue 2, item 5: the view's crash is a non-event for the execution and a short wait for the viewer."""
+    import os
+    import signal
+
+    async def story(one: Machine, line: Talk) -> None:
+        session = await line.open("sh", "-c", "echo marker-line; read x", name="v")
+        await line.attach("v", "stream", attachment=5, offset=0)
+        await line.until(b"marker-line\r\n", attachment=5)
+        for number in range(6, 10):
+            for pid in (await line.ask(wire.HostStatus)).view_pids:
+                os.kill(pid, signal.SIGKILL)
+            await line.attach("v", "terminal", attachment=number, size=wire.Size(24, 80))
+            frame = await line.next(wire.Keyframe, timeout=30)
+            assert b"marker-line" in frame.repaint
+        assert (await line.ask(wire.Info, session=session.id)).session.state == "running"
+
+    on_a_host(story)
+
+
+def test_a_terminal_query_is_answered_once_whoever_is_attached() -> None:
+    """DESIGN 3: the host answers, with nobody attached and with several, at most once."""
+    asks = (
+        "import os, sys, termios, tty, select\n"
+        "tty.setraw(0)\n"
+        "os.read(0, 1)\n"
+        "os.write(1, b'\\x1b[6n')\n"
+        "got = b''\n"
+        "while select.select([0], [], [], 1.0)[0]: got += os.read(0, 100)\n"
+        "os.write(1, b'got=' + got.replace(b'\\x1b', b'E') + b'.')\n"
+        "os.read(0, 1)\n"
+    )
+
+    async def story(one: Machine, line: Talk) -> None:
+        import sys
+
+        await line.open(sys.executable, "-c", asks, name="alone")
+        await line.attach("alone", "terminal", attachment=2, size=wire.Size(24, 80))
+        await line.next(wire.Keyframe)  # the view is awake: it may be starting with the host
+        await line.attach("alone", "stream", offset=0)
+        await line.type("alone", b"x")
+        assert b"got=E[1;1R." in await line.until(b".")
+
+    on_a_host(story)
