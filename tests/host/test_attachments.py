@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from holdfast.wire import messages as wire
-from tests.host.talk import Machine, Talk, machine, talk
+from tests.host.talk import Machine, Talk, talk
 from tests.host.test_sessions import on_a_host
 
 FLOOD = "i=0; while :; do seq $i $((i+400)); i=$((i+400)); done"

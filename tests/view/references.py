@@ -161,11 +161,12 @@ class Tmux:
             left = left[os.write(self._pipes[terminal], left) :]
 
     def dump(self, terminal: str, within: int | None = None, blanks: bool = True) -> tuple[str, str]:
-        """Return the rows as tmux would draw them, and the cursor."""
-        rows = looks(self._run("capture-pane", "-e", "-N", "-p", "-t", terminal), within or 1000, blanks)
-        return rows, self._run(
-            "display-message", "-p", "-t", terminal, "#{cursor_y},#{cursor_x},#{alternate_on}"
-        ).strip()
+        """Return the rows as tmux would draw them, and the cursor; of both only what is ``within`` so many columns."""
+        columns = within or 1000
+        rows = looks(self._run("capture-pane", "-e", "-N", "-p", "-t", terminal), columns, blanks)
+        cursor = self._run("display-message", "-p", "-t", terminal, "#{cursor_x},#{cursor_y},#{alternate_on}").strip()
+        col, rest = cursor.split(",", 1)
+        return rows, f"{min(int(col), columns)},{rest}"
 
     def settled(
         self, one: str, other: str, *, within: int | None = None, blanks: bool = True, seconds: float = 5.0

@@ -40,12 +40,17 @@ def home() -> str:
         return "/"
 
 
+def _settled(uid: int) -> bool:
+    """Whether /run/user is the place: the user lingers, and no keeper was started elsewhere before that was so."""
+    return lingers(uid) and not os.path.exists(f"/tmp/holdfast-{uid}/keeper.sock")
+
+
 def folder() -> str:
     """The runtime folder of this user, as core.places has it."""
     if chosen := os.environ.get("HOLDFAST_RUNTIME_DIR"):
         return chosen
     uid = os.getuid()
-    return f"/run/user/{uid}/holdfast" if lingers(uid) else f"/tmp/holdfast-{uid}"
+    return f"/run/user/{uid}/holdfast" if _settled(uid) else f"/tmp/holdfast-{uid}"
 
 
 def socket_path() -> str:
@@ -63,7 +68,7 @@ def here() -> Places:
     return places(
         uid=uid,
         home=Path(home()),
-        lingers=lingers(uid),
+        lingers=_settled(uid),
         runtime=os.environ.get("HOLDFAST_RUNTIME_DIR"),
         state=os.environ.get("HOLDFAST_STATE_DIR"),
     )

@@ -15,10 +15,12 @@ def here() -> Places:
         name, home = entry.pw_name, entry.pw_dir
     except KeyError:
         name, home = str(uid), os.environ.get("HOME", "/")
+    lingers = Path("/var/lib/systemd/linger", name).exists() and Path(f"/run/user/{uid}").is_dir()
     return places(
         uid=uid,
         home=Path(home),
-        lingers=Path("/var/lib/systemd/linger", name).exists() and Path(f"/run/user/{uid}").is_dir(),
+        lingers=lingers
+        and not Path(f"/tmp/holdfast-{uid}/keeper.sock").exists(),  # sessions that run are not left behind
         runtime=os.environ.get("HOLDFAST_RUNTIME_DIR"),
         state=os.environ.get("HOLDFAST_STATE_DIR"),
         config=os.environ.get("HOLDFAST_CONFIG"),

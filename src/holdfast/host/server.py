@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from holdfast.core.errors import BadMessage, HoldError, HostFailed, TooMany, WrongVersion
+from holdfast.core.errors import BadMessage, HoldError, HostFailed, Nested, TooMany, WrongVersion
 from holdfast.host.attachments import KINDS, Attachment
 from holdfast.host.peers import operator_name
 from holdfast.wire import messages as wire
@@ -184,6 +184,8 @@ class Connection(asyncio.Protocol):
         if ask.attachment in self._attached:
             raise BadMessage(f"attachment {ask.attachment} is in use on this connection")
         session = self._host.find(ask.session)
+        if self.inside == session.id:
+            raise Nested(session.name)
         attachment = await session.attach(ask, self)
         if attachment is not None:
             self._attached[ask.attachment] = (session, attachment)

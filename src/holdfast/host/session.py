@@ -220,6 +220,7 @@ class Session:
             holder = await self.ready()
             await holder.lost.wait()
             self._drop(holder)
+            await self._close(holder)
             if self.over or self._host.stopping:
                 return
             self.record("holder", "host", {"lost": holder.hello.holder_pid})
@@ -230,6 +231,11 @@ class Session:
             asyncio.get_running_loop().remove_reader(holder.doorbell)
             self._holder = None
             self._held.clear()
+
+    async def _close(self, holder: Holder) -> None:
+        """Let a link go that is of no further use: its doorbell, its mapping of the ring."""
+        self.output.detach()
+        await holder.close()
 
     async def _recover(self) -> None:
         deadline = time.monotonic() + RETURN_S
@@ -252,9 +258,10 @@ class Session:
         for mark in holder.ring.marks(self._marks_seen):
             self._marks_seen = mark.seq
             if mark.kind == "restart" and mark.c:
-                self.note("gap", {"at": mark.offset, "most": mark.c, "why": "holder-restart"})
+                at = mark.offset + mark.b  # what the successor recovered is whole
+                self.note("gap", {"at": at, "most": mark.c, "why": "holder-restart"})
                 for attachment in self.attachments.values():
-                    attachment.peer.send(wire.Gap(attachment.number, mark.offset, mark.offset, "holder-restart"))
+                    attachment.peer.send(wire.Gap(attachment.number, at, at, "holder-restart"))
 
     def see(self, head: int) -> None:
         """Output up to ``head`` exists."""
