@@ -128,6 +128,20 @@ def test_a_resize_applies_exactly_at_its_offset() -> None:
     run(test)
 
 
+def test_a_session_smaller_than_the_engine_may_be_keeps_its_own_size() -> None:
+    async def test(made: Bench) -> None:
+        await made.open(rows=2, cols=10)
+        made.print(b"tiny")
+        painted = await made.views.repaint(ONE, rows=2, cols=10, at_least=4)
+        assert (painted.rows, painted.cols, painted.exact) == (2, 10, False)
+        made.views.resized(ONE, 4, 3, 12)
+        made.print(b"!")
+        painted = await made.views.repaint(ONE, rows=3, cols=12, at_least=5)
+        assert (painted.rows, painted.cols) == (3, 12)
+
+    run(test)
+
+
 def test_a_worker_killed_at_any_time_costs_nothing_but_time(soak: bool) -> None:
     """Also while it is asked: a crash during an attach costs a repaint."""
 

@@ -22,7 +22,7 @@ __all__ = ["Archive", "Archiver"]
 
 log = logging.getLogger(__name__)
 
-LATE_BYTES: Final = 16 << 20  # unarchived output of one session below which a flood is left alone
+LATE_BYTES: Final = 32 << 20  # unarchived output of one session below which a flood is left alone
 TOTAL_BYTES: Final = 128 << 20  # of all sessions together
 IDLE_S: Final = 30.0  # after which an incomplete segment is written too
 TICK_S: Final = 0.25  # between two looks at a session that is putting out
@@ -157,7 +157,7 @@ class Archiver:
         with job.output.lock:
             ring = job.output.ring
             head, start = (ring.head, ring.start) if ring is not None else (0, 0)
-            job.late_bytes = min(self.late_bytes, ring.size // 4) if ring is not None else 0
+            job.late_bytes = min(self.late_bytes, ring.size // 2) if ring is not None else 0
         if ring is None:
             self._rest(job)
             return

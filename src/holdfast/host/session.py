@@ -573,7 +573,7 @@ class Session:
         holder = self._holder
         if holder is not None:
             self._drop(holder)
-            await holder.close()
+            await self._close(holder)
         self.journal.close()
 
 

@@ -10,6 +10,7 @@ from typing import Final
 
 from holdfast.core.ids import SessionId
 from holdfast.view.protocol import Ask, Feed, Open, Order, Resize, ViewState
+from holdfast.view.state import clamped
 
 CHUNK: Final = 65536
 CAREFUL_CHUNK: Final = 4096
@@ -97,6 +98,11 @@ class Book:
         after += [edge for edge in self.suspect if edge > offset]
         after += [size.offset for size in self.sizes[self.sizes_sent : self.sizes_sent + 1]]
         return min(after, default=offset + CHUNK)
+
+    def size_of(self, rows: int, cols: int) -> tuple[int, int]:
+        """Return the session's own size for one the engine reports: it is given safe ones only."""
+        sizes = [(size.rows, size.cols) for size in reversed(self.sizes[: self.sizes_sent])]
+        return next((size for size in (*sizes, (self.rows, self.cols)) if clamped(*size) == (rows, cols)), (rows, cols))
 
     def full(self) -> bool:
         return self.sent - self.done >= WINDOW

@@ -53,6 +53,7 @@ class Link:
         self._writer: asyncio.StreamWriter | None = None
         self._why = ""
         self.process: asyncio.subprocess.Process | None = None
+        self._pidfd = -1
         self.ready = False
         self.started = False  # it was ready once
         self.error = ""  # why the engine cannot be loaded; no other worker will do better
@@ -78,6 +79,10 @@ class Link:
                     pass_fds=(theirs.fileno(),), stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
                     stderr=asyncio.subprocess.DEVNULL,
                 )  # fmt: skip
+            try:
+                self._pidfd = os.pidfd_open(self.process.pid)
+            except ProcessLookupError:
+                pass  # dead and reaped already: its end of the link is closed
             reader, self._writer = await asyncio.open_connection(sock=ours)
             self._watch = asyncio.get_running_loop().call_later(START_S_MAX, self.kill, "it did not start")
             await self._read(reader)
@@ -114,6 +119,7 @@ class Link:
             if self.process.returncode is None:
                 self._signal(signal.SIGKILL)
             status = await self.process.wait()
+            self._drop_pidfd()
             self._why = self._why or (f"signal {-status}" if status < 0 else f"exit status {status}")
         self.gone, self.ready = True, False
         pending, self._pending = self._pending, deque()
@@ -179,9 +185,12 @@ class Link:
         self._signal(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        if self.process is not None and self.process.returncode is None:
+        """Signal the process by descriptor: by number it might be another one by now, and Popen would reap it from under
+        asyncio's feet.
+        """
+        if self._pidfd >= 0:
             try:
-                self.process.send_signal(number)
+                signal.pidfd_send_signal(self._pidfd, number)
             except ProcessLookupError:
                 pass
 
@@ -201,6 +210,12 @@ class Link:
         if self.process is not None:
             self._signal(signal.SIGKILL)
             await self.process.wait()
+        self._drop_pidfd()
+
+    def _drop_pidfd(self) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
 
 
 def _nothing(_link: Link, _order: Order | None, _why: str) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
@@ -17,6 +17,7 @@ from holdfast.core.errors import HoldError, NoSuchSession, Timeout
 from holdfast.core.ids import SessionId
 from holdfast.host.viewbook import CHUNK, Book, Sized
 from holdfast.host.viewlink import Link
+from holdfast.host.viewtypes import Repaint, ScreenRows, Source, TextLines, ViewUnavailable
 from holdfast.view import protocol
 from holdfast.view.protocol import Ask, Close, Feed, Gap, Open, Order, Resize, Result, Skip, ViewState
 from holdfast.view.stored import keyframe_offset
@@ -30,81 +31,13 @@ log = logging.getLogger(__name__)
 
 LINK_WINDOW: Final = 8 * CHUNK
 """Most bytes of output on the way to one worker."""
-KEYFRAME_BYTES: Final = 1 << 20
+KEYFRAME_BYTES: Final = 8 << 20
 KEYFRAME_S: Final = 5.0
 KEYFRAME_HISTORY: Final = 1000
 """Lines above the screen that outlive a crash of the worker; ``keyframe`` takes all."""
-LAG_MAX: Final = 16 << 20
+LAG_MAX: Final = 28 << 20
 START_FAILURES_MAX: Final = 3
 RESTART_S: Final = 0.5
-
-
-class ViewUnavailable(HoldError):
-    """There is no terminal engine on this machine, or it does not start. Sessions and raw streams are not touched."""
-
-    code = "view-unavailable"
-
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            f"this host cannot show screens ({why}); sessions run on and their output can be read as a stream",
-            do="`hold doctor` says what is missing; `pip install pyghostty==0.1.3` where a wheel exists",
-        )
-
-
-class Source(Protocol):
-    """Where output comes from: the host's archive and ring as one."""
-
-    async def read(self, session: SessionId, offset: int, most: int) -> tuple[int, bytes]:
-        """Return up to ``most`` bytes and where they begin: later than ``offset`` if what lies between is gone."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Repaint:
-    """``data`` brings a terminal of the size asked for to the state at ``offset``. ``rows``, ``cols``: the session's.
-
-    ``exact``: output from ``offset`` may follow. Otherwise the sizes differ: the picture is cropped, and the next
-    repaint has to follow. ``incomplete``: some output was never seen, so the picture may be wrong until the program
-    redraws.
-    """
-
-    offset: int
-    data: bytes
-    rows: int
-    cols: int
-    exact: bool
-    incomplete: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ScreenRows:
-    """Rows that changed since the subscriber's last answer. Fields as in wire Rows."""
-
-    offset: int
-    size: wire.Size
-    full: bool
-    rows: dict[int, tuple[wire.Cell, ...]]
-    styles: tuple[wire.Style, ...]
-    cursor: tuple[int, int, bool]
-    modes: dict[str, bool]
-    title: str
-    alternate: bool
-    incomplete: bool
-
-    def message(self, attachment: int) -> wire.Rows:
-        """Return the message of the ``screen`` view for ``attachment``."""
-        return wire.Rows(
-            attachment=attachment, offset=self.offset, size=self.size, full=self.full, rows=self.rows,
-            styles=self.styles, cursor=self.cursor, modes=self.modes, title=self.title, alternate=self.alternate,
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class TextLines:
-    offset: int
-    lines: tuple[str, ...]
-    cursor: tuple[int, int]
-    title: str
 
 
 class _WorkerLost(Exception):
@@ -263,8 +196,9 @@ class Views:
         """
         ask = {"what": "repaint", "rows": rows, "cols": cols}
         got: protocol.Painted = await self._asked(session, ask, protocol.Painted, at_least, timeout)
-        exact = (rows or got.rows, cols or got.cols) == (got.rows, got.cols)
-        return Repaint(got.offset, got.data, got.rows, got.cols, exact, got.incomplete)
+        size = self._known(session).book.size_of(got.rows, got.cols)
+        exact = (rows or got.rows, cols or got.cols) == size == (got.rows, got.cols)
+        return Repaint(got.offset, got.data, *size, exact, got.incomplete)
 
     async def screen(
         self,

@@ -41,15 +41,15 @@ def main(arguments: list[str]) -> int:
     except (ImportError, RuntimeError) as error:
         link.sendall(protocol.framed(Ready(os.getpid(), str(error))))
         return 3
+    os.nice(NICE)  # not before: whoever attaches after a crash waits for the engine to load
     link.sendall(protocol.framed(Ready(os.getpid())))
     return _Worker(link).serve()
 
 
 def _settle() -> None:
-    """Be the process that suffers first: low priority, first to go when memory is short, no core dumps of other's
+    """Be the process that suffers first: first to go when memory is short, no core dumps of other's
     output.
     """
-    os.nice(NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_MAX, MEMORY_MAX))
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
