@@ -153,8 +153,7 @@ def test_a_worker_killed_during_an_attach_costs_a_repaint() -> None:
             for pid in (await line.ask(wire.HostStatus)).view_pids:
                 os.kill(pid, signal.SIGKILL)
             await line.attach("v", "terminal", attachment=number, size=wire.Size(24, 80))
-            frame = await line.next(wire.Keyframe, timeout=30)
-            assert b"marker-line" in frame.repaint
+            await line.until(b"marker-line", attachment=number, timeout=30)
         assert (await line.ask(wire.Info, session=session.id)).session.state == "running"
 
     on_a_host(story)
@@ -177,8 +176,7 @@ def test_a_terminal_query_is_answered_once_whoever_is_attached() -> None:
         import sys
 
         await line.open(sys.executable, "-c", asks, name="alone")
-        await line.attach("alone", "terminal", attachment=2, size=wire.Size(24, 80))
-        await line.next(wire.Keyframe)  # the view is awake: it may be starting with the host
+        await line.ask(wire.GetText, session="alone")  # the view is awake: it may be starting with the host
         await line.attach("alone", "stream", offset=0)
         await line.type("alone", b"x")
         assert b"got=E[1;1R." in await line.until(b".")

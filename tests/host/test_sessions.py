@@ -52,8 +52,7 @@ def test_a_session_ends_with_its_status_and_keeps_its_last_screen() -> None:
         assert left.ending is not None
         assert (left.ending.how, left.ending.status) == ("exited", 7)
         await line.attach(session.id, "terminal", attachment=2, size=wire.Size(24, 80))
-        frame = await line.next(wire.Keyframe)
-        assert b"last words" in frame.repaint
+        await line.until(b"last words", attachment=2)
         assert (await line.next(wire.Detached)).ending == left.ending
         text = await line.ask(wire.GetText, session=session.id)
         assert "last words" in "\n".join(text.lines)

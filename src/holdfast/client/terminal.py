@@ -63,6 +63,7 @@ class Viewer:
         # the conversation
         self.socket: socket | None = None
         self.frames = lean.Frames()
+        self.received = memoryview(bytearray(RECEIVE))  # one for all: a fresh one costs more than the key it carries
         self.out = bytearray()  # for the host, not yet taken by the socket
         self.ref = 0
         self.attach_ref = 0
@@ -177,11 +178,11 @@ class Viewer:
     def _receive(self) -> None:
         assert self.socket is not None
         try:
-            data = self.socket.recv(RECEIVE)
-            if not data:
+            size = self.socket.recv_into(self.received)
+            if not size:
                 self._broken("it hung up")
                 return
-            for message in self.frames.receive(data):
+            for message in self.frames.receive(self.received[:size]):
                 self._heard(message)
                 if self.socket is None:
                     return

@@ -39,6 +39,8 @@ class Alternate:
         """Look through ``data``: one memory search for each of the three ways (5 GB/s), no work per byte of ours."""
         text = self._carry + data[:_CARRY] if self._carry else b""
         for piece in (text, data):
+            if b"[?" not in piece:  # nearly always: one search instead of three
+                continue
             at, found = max((piece.rfind(way), way) for way in _ALTERNATE)
             if at >= 0 and piece[at + len(found) : at + len(found) + 1] in (b"h", b"l", b";"):
                 end = at + len(found)

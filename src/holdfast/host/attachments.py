@@ -15,13 +15,15 @@ from holdfast.core.ids import SessionId
 from holdfast.host.config import Config
 from holdfast.host.output import Output
 from holdfast.host.views import Views
+from holdfast.view.repaint import GIVE_BACK
 from holdfast.wire import messages as wire
 
 log = logging.getLogger(__name__)
 
 CHUNK: Final = 1 << 16  # bytes of output in one message
-TURN: Final = 1 << 18  # bytes sent to one attachment before others get their turn
+TURN: Final = 1 << 17  # bytes sent to one attachment before others get their turn
 NEAR: Final = 1 << 20  # a view that lags by no more is waited for, so that the first paint is the present
+BLANK: Final = GIVE_BACK + b"\x1b[H\x1b[2J"  # a terminal as it is at the birth of a session
 FRAME_S: Final = 0.033  # least time between two states sent to a viewer that gets state only
 
 
@@ -45,6 +47,8 @@ class Source(Protocol):
     def head(self) -> int: ...
     @property
     def size(self) -> wire.Size: ...
+    @property
+    def resized_at(self) -> int: ...
     def cursor(self, offset: int) -> str: ...
 
 
@@ -190,13 +194,26 @@ class Terminal(Attachment):
         return self.size is not None and self.size != self.session.size
 
     def start(self, offset: int | None) -> None:
-        output = self.session.output
-        if offset is not None and not self._crops and output.start <= offset <= self.session.head:
+        session, output = self.session, self.session.output
+        if offset is not None and not self._crops and output.start <= offset <= session.head:
             self.position = offset
             self._painted = True
             self.pump()
+        elif self._young():
+            self._painted = True
+            self.peer.send(wire.Keyframe(self.number, 0, BLANK, session.size))
+            self.pump()
         else:
             self._paint(lost=0)
+
+    def _young(self) -> bool:
+        """Whether the state at birth, a blank screen, and all of the little output since tell everything.
+
+        So the first attach after a host's start need not wait for the engine to be loaded.
+        """
+        session = self.session
+        few = session.head <= CHUNK and session.output.start == 0 and session.resized_at == 0
+        return few and not self._crops and not session.views.ready(SessionId(session.id))
 
     def begins_after(self, offset: int) -> None:
         self._least = offset

@@ -91,6 +91,9 @@ async def run(places: Places, ready_fd: int) -> None:
         os.close(ready_fd)
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)  # a full collection in the middle of a keystroke is seen as a hiccup
+    sys.setswitchinterval(
+        0.0005
+    )  # the loop takes the interpreter back from archiver and syncer within half a millisecond
     loop.add_signal_handler(signal.SIGUSR1, lambda: host.spawn(_heal(host, listener), "heal"))
     while not host.stop_asked.is_set():
         with contextlib.suppress(TimeoutError):

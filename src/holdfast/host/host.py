@@ -148,6 +148,7 @@ class Host:
         for session in self.running():
             session.keep_view()
             session.flush()
+            session.archive()
         self._forget_old()
 
     # ---- sessions ----

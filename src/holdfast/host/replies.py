@@ -6,10 +6,10 @@ A reply is named by the end offset of its query. Source: DESIGN 3 (view worker).
 import logging
 import time
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from holdfast.core.errors import HoldError
+from holdfast.host.tuple import read_stat
 
 if TYPE_CHECKING:
     from holdfast.host.session import Session
@@ -18,15 +18,13 @@ log = logging.getLogger(__name__)
 
 AGE_MAX_S: Final = 0.5  # a program that asked longer ago has given up, and would read the answer as typing
 SAMPLES: Final = 256
+GLANCE: Final = 4096  # bytes of output that are looked through for an escape at all
 
 
 def foreground(root_pid: int) -> int:
     """Return the foreground process group of the terminal ``root_pid`` is on, -1 if it cannot be told."""
-    try:
-        text = Path(f"/proc/{root_pid}/stat").read_text()
-        return int(text[text.rindex(")") + 2 :].split()[5])
-    except (OSError, ValueError, IndexError):
-        return -1
+    stat = read_stat(root_pid)
+    return -1 if stat is None else stat.foreground
 
 
 class Replies:
@@ -37,8 +35,10 @@ class Replies:
         self._seen: deque[tuple[int, float, int]] = deque(maxlen=SAMPLES)  # (head, when, foreground group)
         self._asked = (0.0, -1)
 
-    def saw(self, head: int, at: float) -> None:
-        """Output up to ``head`` had been produced at ``at`` (monotonic seconds)."""
+    def saw(self, start: int, head: int, at: float) -> None:
+        """Output ``start``..``head`` had been produced at ``at`` (monotonic seconds)."""
+        if head - start <= GLANCE and b"\x1b" not in self._session.output.read(start, head - start).data:
+            return  # no query in it: nothing to remember, as with nearly every echo of a key
         if self._seen and at - self._seen[-1][1] < 0.002:
             _, first, group = self._seen[-1]
             self._seen[-1] = (head, first, group)  # the earlier time: a reply may only look older than it is

@@ -25,18 +25,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 REQUESTS_MAX: Final = 64  # under way at once on one connection
+RECEIVE: Final = 65536
 SEND_BUFFER: Final = 1 << 20
 BACKLOG_MAX: Final = (
     16 << 20
 )  # bytes unsent to one peer before it is dropped: a peer that grants credit and never reads
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """One client. Holds its attachments; when it goes, they go."""
 
     def __init__(self, host: "Host", gone: Callable[["Connection"], None]) -> None:
         self._host, self._gone = host, gone
         self._inbox = host_inbox()
+        self._received = memoryview(bytearray(RECEIVE))
         self._transport: asyncio.Transport | None = None
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._attached: dict[int, tuple[Session, Attachment]] = {}
@@ -57,9 +59,12 @@ class Connection(asyncio.Protocol):
             return
         self.operator = operator_name(uid, self.pid)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._received
+
+    def buffer_updated(self, nbytes: int) -> None:
         try:
-            for message in self._inbox.receive(data):
+            for message in self._inbox.receive(self._received[:nbytes]):
                 self._handle(message)
         except BadMessage as error:
             log.warning("pid %d: %s", self.pid, error)
@@ -218,7 +223,7 @@ def plain(details: dict[str, object]) -> dict[str, object]:
 class Listener:
     """The listening socket, which comes back when something removes it from the file system."""
 
-    def __init__(self, path: Path, serve: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, path: Path, serve: Callable[[], asyncio.BaseProtocol]) -> None:
         self._path, self._serve = path, serve
         self._server: asyncio.Server | None = None
         self._node: tuple[int, int] | None = None

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 COALESCE_S: Final = 0.002  # while output floods, look this often instead of at every doorbell
+AFTER_ECHO_S: Final = 0.003  # how long the view waits for a trickle: every process that wakes at once delays the echo
+ARCHIVE_BYTES: Final = 1 << 18  # new output that the archiver is told of at once
 UNSEEN_S: Final = 0.025  # the same with nobody attached
 FLOOD_BYTES: Final = 16384  # output of one look that counts as a flood
 REVIEW_BYTES: Final = 4 << 20  # output fed to a view that has no keyframe to begin from
@@ -75,6 +77,9 @@ class Session:
         self._calm: asyncio.TimerHandle | None = None
         self._head = sheet.output_end
         self._marks_seen = 0
+        self._told_soon: asyncio.TimerHandle | None = None
+        self.resized_at = 0  # offset of the last resize
+        self._archived_for = 0  # head when the archiver was last told
         self._view_kept = -1  # offset of the stored keyframe
 
     # ---- what it is ----
@@ -191,6 +196,7 @@ class Session:
         if self.state is Execution.STARTING:
             self.state = life.step(self.state, Signal.STARTED)
         if found:
+            self.resized_at = self._head
             self._reconcile(holder)
         loop = asyncio.get_running_loop()
         loop.add_reader(holder.doorbell, self._rang)
@@ -335,17 +341,37 @@ class Session:
         if new > 0:
             self._head = head
             self.output_at = time.monotonic()
-            self.replies.saw(head, self.output_at)
-            self.views.wake(SessionId(self.id), head)
-            self._host.archive(self)
-            for attachment in list(self.attachments.values()):
+            for attachment in list(self.attachments.values()):  # first: somebody may be waiting for the echo of a key
                 attachment.pump()
+            self.replies.saw(head - new, head, self.output_at)
+            self._pass_on(new)
         if holder.ended is not None:
             self.exited.set()
         if holder.ended is not None and self._verdict is None and not self.over:
             self._verdict = (Signal.ROOT_EXITED, "")
             self.spawn(self._finish_exited(holder), "ended")
         return new
+
+    def _pass_on(self, new: int) -> None:
+        """Tell view and archive of ``new`` bytes: little by little only after the key whose echo it may be has arrived."""
+        if new >= FLOOD_BYTES:
+            self._tell_view()
+        elif self._told_soon is None:
+            self._told_soon = asyncio.get_running_loop().call_later(AFTER_ECHO_S, self._tell_view)
+        if self._head - self._archived_for >= ARCHIVE_BYTES:
+            self.archive()
+
+    def _tell_view(self) -> None:
+        if self._told_soon is not None:
+            self._told_soon.cancel()
+            self._told_soon = None
+        self.views.wake(SessionId(self.id), self._head)
+
+    def archive(self) -> None:
+        """Have the archiver look at what is new, if anything is."""
+        if self._head > self._archived_for:
+            self._archived_for = self._head
+            self._host.archive(self)
 
     # ---- attachments ----
 
@@ -439,7 +465,7 @@ class Session:
             holder = await self.ready()
             self.record("resize", operator, {"rows": size[0], "cols": size[1]})
             self.sheet.rows, self.sheet.cols = size
-            offset = await holder.resize(*size)
+            offset = self.resized_at = await holder.resize(*size)
             self.views.resized(SessionId(self.id), offset, *size)
             for attachment in list(self.attachments.values()):
                 if attachment is starting:
@@ -568,8 +594,9 @@ class Session:
         await self.lane.stop()
         if self._minding is not None:
             self._minding.cancel()
-        if self._calm is not None:
-            self._calm.cancel()
+        for timer in (self._calm, self._told_soon):
+            if timer is not None:
+                timer.cancel()
         holder = self._holder
         if holder is not None:
             self._drop(holder)

@@ -159,6 +159,11 @@ class Views:
         """What a person should know about views on this machine; empty when all is well."""
         return (f"no screens: {self.unavailable}",) if self.unavailable is not None else ()
 
+    def ready(self, session: SessionId) -> bool:
+        """Tell whether the view of ``session`` is open in a worker: what is asked of it is answered at once."""
+        view = self._sessions.get(session)
+        return view is not None and view.book.opened
+
     def kept(self, session: SessionId) -> tuple[int, bytes] | None:
         """Return the newest keyframe of ``session`` and its offset, for the host to store; None if there is none
         yet.
