@@ -1,6 +1,7 @@
 """Attaching: state, then stream, with no gap and no duplicate, bounded, and nobody in anybody's way."""
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -151,7 +152,8 @@ def test_a_worker_killed_during_an_attach_costs_a_repaint() -> None:
         await line.until(b"marker-line\r\n", attachment=5)
         for number in range(6, 10):
             for pid in (await line.ask(wire.HostStatus)).view_pids:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # named, and gone since
+                    os.kill(pid, signal.SIGKILL)
             await line.attach("v", "terminal", attachment=number, size=wire.Size(24, 80))
             await line.until(b"marker-line", attachment=number, timeout=30)
         assert (await line.ask(wire.Info, session=session.id)).session.state == "running"

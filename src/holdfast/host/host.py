@@ -148,7 +148,7 @@ class Host:
         for session in self.running():
             session.keep_view()
             session.flush()
-            session.archive()
+            session.bell.archive()
         self._forget_old()
 
     # ---- sessions ----

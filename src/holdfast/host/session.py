@@ -21,6 +21,7 @@ from holdfast.core.journal import Record
 from holdfast.core.life import Execution, Presence, Signal, Traffic
 from holdfast.core.sizing import Sizing, clamped
 from holdfast.host.attachments import KINDS, Attachment, Peer
+from holdfast.host.doorbell import Doorbell
 from holdfast.host.ending import end_tree
 from holdfast.host.holders import Holder
 from holdfast.host.input import Answer, Lane
@@ -37,11 +38,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-COALESCE_S: Final = 0.002  # while output floods, look this often instead of at every doorbell
-AFTER_ECHO_S: Final = 0.003  # how long the view waits for a trickle: every process that wakes at once delays the echo
-ARCHIVE_BYTES: Final = 1 << 18  # new output that the archiver is told of at once
-UNSEEN_S: Final = 0.025  # the same with nobody attached
-FLOOD_BYTES: Final = 16384  # output of one look that counts as a flood
 REVIEW_BYTES: Final = 4 << 20  # output fed to a view that has no keyframe to begin from
 KEEP_S: Final = 3.0  # how long the end of a session waits for its last screen
 PART_S: Final = 2.0  # how long the end waits for viewers to take the rest; who is slower reads it from the archive
@@ -74,12 +70,9 @@ class Session:
             self._ended.set()
             self._let_gone.set()
         self._verdict: tuple[Signal, str] | None = None  # what an end that comes now is called, and why
-        self._calm: asyncio.TimerHandle | None = None
-        self._head = sheet.output_end
+        self.bell = Doorbell(self, sheet.output_end)
         self._marks_seen = 0
-        self._told_soon: asyncio.TimerHandle | None = None
         self.resized_at = 0  # offset of the last resize
-        self._archived_for = 0  # head when the archiver was last told
         self._view_kept = -1  # offset of the stored keyframe
 
     # ---- what it is ----
@@ -96,7 +89,7 @@ class Session:
     @property
     def head(self) -> int:
         """The offset after the last byte produced, as far as this host has looked."""
-        return self._head
+        return self.bell.head
 
     @property
     def size(self) -> wire.Size:
@@ -196,16 +189,15 @@ class Session:
         if self.state is Execution.STARTING:
             self.state = life.step(self.state, Signal.STARTED)
         if found:
-            self.resized_at = self._head
+            self.resized_at = self.head
             self._reconcile(holder)
         loop = asyncio.get_running_loop()
-        loop.add_reader(holder.doorbell, self._rang)
         if self._minding is None:
             self._minding = loop.create_task(self._mind(), name=f"{self.id}: mind")
             self.lane.start()
             self.watch.start()
         self._held.set()
-        self._look()
+        self.bell.answer(holder)
         if began:
             self.save()
 
@@ -234,7 +226,7 @@ class Session:
 
     def _drop(self, holder: Holder) -> None:
         if self._holder is holder:
-            asyncio.get_running_loop().remove_reader(holder.doorbell)
+            self.bell.ignore(holder)
             self._holder = None
             self._held.clear()
 
@@ -271,7 +263,7 @@ class Session:
 
     def see(self, head: int) -> None:
         """Output up to ``head`` exists."""
-        self._head = max(self._head, head)
+        self.bell.head = max(self.bell.head, head)
 
     async def begin_view(self, marks: Iterable[Mark] = ()) -> None:
         """Give the session a view again, after a host restart or its own end: from the newest keyframe that was kept,
@@ -302,76 +294,23 @@ class Session:
 
     # ---- output ----
 
-    def _rang(self) -> None:
-        holder = self._holder
-        if holder is None:
-            return
-        try:
-            os.read(holder.doorbell, 8)
-        except BlockingIOError:
-            return
-        if self._look() >= FLOOD_BYTES:
-            # A flood rings for every 4 KiB. Looking 500 times a second costs nobody a visible delay and saves a core.
-            loop = asyncio.get_running_loop()
-            loop.remove_reader(holder.doorbell)
-            self._calm = loop.call_later(self._pace, self._look_again)
+    def put_out(self, new: int) -> None:
+        """The session put out ``new`` bytes."""
+        self.output_at = time.monotonic()
+        for attachment in list(self.attachments.values()):  # first: somebody may be waiting for the echo of a key
+            attachment.pump()
+        self.replies.saw(self.head - new, self.head, self.output_at)
 
-    @property
-    def _pace(self) -> float:
-        return COALESCE_S if self.attachments else UNSEEN_S
-
-    def _look_again(self) -> None:
-        self._calm = None
-        holder = self._holder
-        if holder is None:
-            return
-        loop = asyncio.get_running_loop()
-        if self._look() >= FLOOD_BYTES // 4:
-            self._calm = loop.call_later(self._pace, self._look_again)
-            return
-        loop.add_reader(holder.doorbell, self._rang)
-
-    def _look(self) -> int:
-        """Take notice of what the holder wrote since the last look; return how many bytes of output that was."""
-        holder = self._holder
-        if holder is None:
-            return 0
-        head = holder.ring.head
-        new = head - self._head
-        if new > 0:
-            self._head = head
-            self.output_at = time.monotonic()
-            for attachment in list(self.attachments.values()):  # first: somebody may be waiting for the echo of a key
-                attachment.pump()
-            self.replies.saw(head - new, head, self.output_at)
-            self._pass_on(new)
-        if holder.ended is not None:
-            self.exited.set()
-        if holder.ended is not None and self._verdict is None and not self.over:
+    def root_ended(self, holder: Holder) -> None:
+        """The root process has ended and its terminal is drained. Called again at every look until it is let go."""
+        self.exited.set()
+        if self._verdict is None and not self.over:
             self._verdict = (Signal.ROOT_EXITED, "")
             self.spawn(self._finish_exited(holder), "ended")
-        return new
-
-    def _pass_on(self, new: int) -> None:
-        """Tell view and archive of ``new`` bytes: little by little only after the key whose echo it may be has arrived."""
-        if new >= FLOOD_BYTES:
-            self._tell_view()
-        elif self._told_soon is None:
-            self._told_soon = asyncio.get_running_loop().call_later(AFTER_ECHO_S, self._tell_view)
-        if self._head - self._archived_for >= ARCHIVE_BYTES:
-            self.archive()
-
-    def _tell_view(self) -> None:
-        if self._told_soon is not None:
-            self._told_soon.cancel()
-            self._told_soon = None
-        self.views.wake(SessionId(self.id), self._head)
 
     def archive(self) -> None:
-        """Have the archiver look at what is new, if anything is."""
-        if self._head > self._archived_for:
-            self._archived_for = self._head
-            self._host.archive(self)
+        """Have the archiver look at the output."""
+        self._host.archive(self)
 
     # ---- attachments ----
 
@@ -518,7 +457,7 @@ class Session:
         """Write down the end, let every viewer have the rest, keep the last screen, let holder and keeper go."""
         if self.over:
             return
-        self._look()
+        self.bell.look()
         if self.state is Execution.STARTING:  # found at the start of this host: it ran, and has ended since
             self.state = life.step(self.state, Signal.STARTED)
         state = life.step(self.state, how)
@@ -594,9 +533,6 @@ class Session:
         await self.lane.stop()
         if self._minding is not None:
             self._minding.cancel()
-        for timer in (self._calm, self._told_soon):
-            if timer is not None:
-                timer.cancel()
         holder = self._holder
         if holder is not None:
             self._drop(holder)
