@@ -23,9 +23,10 @@ def test_the_diagrams_are_the_tables(table: dict) -> None:  # type: ignore[type-
 
 
 def test_every_setting_stands_in_operations_with_its_default() -> None:
-    said = dict(re.findall(r"^\| `(\w+)` \| (\d+) \|", page("operations.md"), re.MULTILINE))
+    said = dict(re.findall(r"^\| `(\w+)` \| (\d+|none) \|", page("operations.md"), re.MULTILINE))
     defaults = dict(zip(Config.__struct_fields__, Config.__struct_defaults__, strict=True))
-    assert said == {name: str(int(value)) for name, value in defaults.items() if name != "reap"}
+    shown = {name: "none" if value is None else str(int(value)) for name, value in defaults.items() if name != "reap"}
+    assert said == shown
 
 
 def test_every_command_stands_on_the_command_line_page() -> None:

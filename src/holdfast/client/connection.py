@@ -130,6 +130,10 @@ class Connection:
         except HostUnreachable:
             pass  # that is what was asked for
 
+    def upgrade_host(self) -> wire.Upgraded:
+        """Put the host's version of the code under keeper and holders, in place."""
+        return self.ask(wire.HostUpgrade(self.ref()), wire.Upgraded)
+
     def text(self, session: str, history: int = 0) -> wire.Text:
         return self.ask(wire.GetText(self.ref(), session, history), wire.Text)
 

@@ -65,6 +65,7 @@ class Host:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._made: dict[str, str] = {}  # idempotency key of a creation -> session
         self._showing: dict[str, int] = {}
+        self._strangers: dict[str, Session] = {}  # they run, and cannot be reached
 
     # ---- beginning and end ----
 
@@ -149,6 +150,7 @@ class Host:
             session.keep_view()
             session.flush()
             session.bell.archive()
+        await self._try_strangers()
         self._forget_old()
 
     # ---- sessions ----
@@ -256,18 +258,43 @@ class Host:
             return
         session.record("host-generation", "host", {"generation": self.generation, "pid": os.getpid()})
         try:
-            holder = await self.adopt(sheet.id)
+            await self._take_up(session)
         except HoldError as error:
-            left = self.shelf.exit_of(sheet.id)
-            if left is not None:
-                await session.finish(Signal.ROOT_EXITED, exit_code(left.status), f"status kept by the {left.by}")
+            if self.is_dead(sheet):
+                await self.write_down(session, error)
             else:
-                await session.finish(Signal.LOSE, None, f"no holder answers: {error.message}")
-            return
+                self.estranged(session, error)
+
+    async def write_down(self, session: Session, error: HoldError) -> None:
+        """Note how a session ended of which nothing runs any more."""
+        left = self.shelf.exit_of(session.id)
+        if left is not None:
+            await session.finish(Signal.ROOT_EXITED, exit_code(left.status), f"status kept by the {left.by}")
+        else:
+            await session.finish(Signal.LOSE, None, f"no holder answers: {error.message}")
+
+    def estranged(self, session: Session, error: HoldError) -> None:
+        """``session`` runs and cannot be reached (its holder hangs, or speaks another version): keep trying, say so."""
+        self._strangers[session.id] = session
+        log.error("%s runs and cannot be reached: %s", session.id, error)
+
+    async def _take_up(self, session: Session) -> None:
+        """Adopt the holder of a session found at start. Raises HoldError."""
+        holder = await self.adopt(session.id)
         session.output.attach(holder.ring)
-        session.see(holder.ring.head)
+        session.bell.head = max(session.bell.head, holder.ring.head)
         await session.begin_view(holder.ring.marks(0))
         await session.take(holder, found=True)
+
+    async def _try_strangers(self) -> None:
+        for session in list(self._strangers.values()):
+            try:
+                await self._take_up(session)
+            except HoldError as error:
+                if not self.is_dead(session.sheet):
+                    continue
+                await self.write_down(session, error)
+            del self._strangers[session.id]
 
     async def adopt(self, session: str) -> Holder:
         """Link to the holder of ``session``. A holder that obeys a newer host means that this one is over."""
@@ -328,13 +355,31 @@ class Host:
         """Return the answer to ``message``."""
         return await requests.serve(self, message, peer)
 
+    async def upgrade(self, operator: str) -> tuple[int, int, dict[str, str]]:
+        """Put this version's code under the keeper and all holders, one after the other, in place (R17).
+
+        Return the keeper's pid, how many holders run it, and what went wrong for whom; a holder that could not be
+        upgraded goes on with the code it has.
+        """
+        keeper = await self.keeper()
+        await keeper.upgrade()
+        done, failed = 0, {}
+        for session in self.running():
+            try:
+                await session.upgrade(operator)
+                done += 1
+            except HoldError as error:
+                failed[session.name] = error.message
+        return keeper.pid, done, failed
+
     def status(self, ref: int) -> wire.Status:
         """Return what this host is and what it has to say about the machine."""
         places = self.places
+        strange = [f"session {s.name} runs and cannot be reached; see the log" for s in self._strangers.values()]
         return wire.Status(
             ref, os.getpid(), self.generation, self.started_at, self.software, len(self.running()), self.keeper_pid,
             self.views.pids, str(places.runtime), str(places.state),
-            (*self.notes, *self.groups.notes, *self.views.notes),
+            (*self.notes, *strange, *self.groups.notes, *self.views.notes),
         )  # fmt: skip
 
     # ---- what views and archive need ----

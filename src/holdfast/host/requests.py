@@ -143,8 +143,14 @@ async def _stop(host: "Host", ask: wire.HostStop, peer: "Connection") -> wire.Me
     return wire.Done(ask.ref)
 
 
+async def _upgrade(host: "Host", ask: wire.HostUpgrade, peer: "Connection") -> wire.Message:
+    keeper, holders, failed = await host.upgrade(peer.operator)
+    return wire.Upgraded(ask.ref, keeper, holders, failed)
+
+
 HANDLERS: Final[dict[type, Callable[["Host", Any, "Connection"], Awaitable[wire.Message]]]] = {
     wire.Open: _open, wire.List: _list, wire.Info: _info, wire.Resize: _resize, wire.Signal: _signal, wire.Kill: _kill,
     wire.Keep: _keep, wire.Rename: _rename, wire.Forget: _forget, wire.ReadOutput: _read, wire.GetScreen: _screen,
     wire.GetText: _text, wire.WaitEnd: _wait, wire.ReadJournal: _records, wire.HostStatus: _status, wire.HostStop: _stop,
+    wire.HostUpgrade: _upgrade,
 }  # fmt: skip

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 REVIEW_BYTES: Final = 4 << 20  # output fed to a view that has no keyframe to begin from
 KEEP_S: Final = 3.0  # how long the end of a session waits for its last screen
 PART_S: Final = 2.0  # how long the end waits for viewers to take the rest; who is slower reads it from the archive
-RETURN_S: Final = 5.0  # how long a holder that vanished has to come back before the session counts as lost
+RETURN_S: Final = 5.0  # how long a holder that vanished has to come back before that is said
 
 
 class Session:
@@ -215,7 +215,10 @@ class Session:
     async def _mind(self) -> None:
         """Follow the holder through deaths and successors until the session ends."""
         while not self.over:
-            holder = await self.ready()
+            try:
+                holder = await self.ready()
+            except SessionEnded:
+                return
             await holder.lost.wait()
             self._drop(holder)
             await self._close(holder)
@@ -241,8 +244,11 @@ class Session:
             try:
                 holder = await self._host.adopt(self.id)
             except HoldError as error:
-                if time.monotonic() > deadline or self._host.is_dead(self.sheet):
-                    await self.finish(Signal.LOSE, None, f"its holder vanished: {error.message}")
+                if self._host.is_dead(self.sheet):
+                    await self._host.write_down(self, error)
+                    return
+                if time.monotonic() > deadline:
+                    self._host.estranged(self, error)
                     return
                 await asyncio.sleep(0.01)  # the keeper forks the successor; its socket's appearance is the event
                 continue
@@ -260,10 +266,6 @@ class Session:
                 self.note("gap", {"at": at, "most": mark.c, "why": "holder-restart"})
                 for attachment in self.attachments.values():
                     attachment.peer.send(wire.Gap(attachment.number, at, at, "holder-restart"))
-
-    def see(self, head: int) -> None:
-        """Output up to ``head`` exists."""
-        self.bell.head = max(self.bell.head, head)
 
     async def begin_view(self, marks: Iterable[Mark] = ()) -> None:
         """Give the session a view again, after a host restart or its own end: from the newest keyframe that was kept,
@@ -421,6 +423,13 @@ class Session:
             record = self.record("signal", operator, {"signal": number, "tree": tree})
             await holder.signal(number, tree=tree)
             return record.position
+
+    async def upgrade(self, operator: str) -> None:
+        """Put this version's code under the holder, in place. Raises HoldError; the holder goes on as it was then."""
+        async with self._control:
+            holder = await self.ready()
+            self.record("holder", operator, {"upgraded": holder.hello.holder_pid})
+            await holder.upgrade()
 
     def _refusal(self, why: str) -> HoldError:
         return Refused(f"{why}; session {self.name!r} was not touched")

@@ -275,6 +275,15 @@ class HostStop(Message, frozen=True, tag="host-stop"):
     replace: bool = False
 
 
+class HostUpgrade(Message, frozen=True, tag="host-upgrade"):
+    """Put the host's own version of the code under the keeper and every holder, in place: same processes, same pids.
+
+    Answered by ``Upgraded``.
+    """
+
+    ref: int
+
+
 class Cancel(Message, frozen=True, tag="cancel"):
     """Stop waiting for the answer to ``ref``."""
 
@@ -464,11 +473,20 @@ class Status(Message, frozen=True, tag="status"):
     notes: tuple[str, ...] = ()
 
 
+class Upgraded(Message, frozen=True, tag="upgraded"):
+    """The answer to ``HostUpgrade``: how many holders run the new code, and for which sessions that failed and why."""
+
+    ref: int
+    keeper_pid: int
+    holders: int
+    failed: dict[str, str] = {}
+
+
 ToHost = (
     Hello | Ping | Pong | Open | List | Info | Attach | Detach | Credit | Input | Resize | Signal | Kill | Keep | Rename
-    | Forget | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | Cancel
+    | Forget | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
 )  # fmt: skip
 ToClient = (
     Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Output | Gap | Rows | Event
-    | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status
+    | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded
 )  # fmt: skip

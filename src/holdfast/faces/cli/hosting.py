@@ -76,7 +76,10 @@ def down() -> None:
 
 
 @host.command()
-def restart() -> None:
+@click.option(
+    "--all", "everything", is_flag=True, help="Upgrade keeper and holders too, in place, as the same processes."
+)
+def restart(everything: bool) -> None:
     """Replace the host by the installed version. Sessions run on, attached terminals come back by themselves."""
     try:
         pid, running = _stop(replace=True)
@@ -89,6 +92,12 @@ def restart() -> None:
         f"restarted: pid {pid or 'none'} -> {status.pid}, generation {status.generation}; {running} sessions ran on",
         err=True,
     )
+    if everything:
+        with Connection(start=False) as link:
+            upgraded = link.upgrade_host()
+        click.echo(f"upgraded in place: keeper {upgraded.keeper_pid} and {upgraded.holders} holders", err=True)
+        for name, why in upgraded.failed.items():
+            click.echo(f"not upgraded: {name}: {why}", err=True)
 
 
 @host.command()
