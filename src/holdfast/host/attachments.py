@@ -7,7 +7,7 @@ a fresh keyframe with the gap stated; a ``stream`` reader is served from the arc
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 from holdfast.core.errors import HoldError
@@ -49,6 +49,8 @@ class Source(Protocol):
     def size(self) -> wire.Size: ...
     @property
     def resized_at(self) -> int: ...
+    @property
+    def attachments(self) -> Mapping[int, "Attachment"]: ...
     def cursor(self, offset: int) -> str: ...
 
 
@@ -234,7 +236,10 @@ class Terminal(Attachment):
         behind = session.head - self.position
         if behind > session.config.lag_bytes and self._painted:
             seen = session.head - session.views.lag(SessionId(session.id), session.head)
-            if seen - self.position > behind // 2:
+            middle = self.position + behind // 2
+            if seen > middle or len(session.attachments) > 1:
+                # With several viewers, all behind, feeding one view costs less than feeding every one of them.
+                self._least = max(self._least, middle)
                 self._paint(lost=behind)
                 return
         self._send_bytes()
