@@ -21,6 +21,7 @@ from holdfast.core.places import SOCKET_PATH_MAX, Places
 from holdfast.host.config import load
 from holdfast.host.host import HEAL_S, Host
 from holdfast.host.places import here
+from holdfast.host.promptly import run_promptly
 from holdfast.host.server import Connection, Listener
 
 log = logging.getLogger("holdfast.host")
@@ -89,6 +90,7 @@ async def run(places: Places, ready_fd: int) -> None:
     if ready_fd >= 0:
         os.write(ready_fd, b"\n")
         os.close(ready_fd)
+    run_promptly(0)
     gc.freeze()
     gc.set_threshold(50_000, 50, 50)  # a full collection in the middle of a keystroke is seen as a hiccup
     sys.setswitchinterval(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from holdfast.core.errors import BadMessage, HoldError, HostFailed, Nested, TooMany, WrongVersion
 from holdfast.host.attachments import KINDS, Attachment
 from holdfast.host.peers import operator_name
+from holdfast.host.promptly import run_promptly
 from holdfast.wire import messages as wire
 from holdfast.wire.framing import TO_HOST_BYTES_MAX, framed, host_inbox
 
@@ -193,6 +194,7 @@ class Connection(asyncio.BufferedProtocol):
             raise Nested(session.name)
         attachment = await session.attach(ask, self)
         if attachment is not None:
+            run_promptly(self.pid)
             self._attached[ask.attachment] = (session, attachment)
 
     def _type(self, message: wire.Input) -> None:

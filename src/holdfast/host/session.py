@@ -27,6 +27,7 @@ from holdfast.host.holders import Holder
 from holdfast.host.input import Answer, Lane
 from holdfast.host.journal import Journal
 from holdfast.host.output import Output
+from holdfast.host.promptly import run_promptly
 from holdfast.host.reaping import Watch
 from holdfast.host.replies import Replies
 from holdfast.host.ring import Mark
@@ -186,6 +187,7 @@ class Session:
         sheet.root_pid, sheet.root_started = hello.root_pid, hello.root_started
         self.group = self._host.groups.of(self.id, sheet.root_pid)
         self.output.attach(holder.ring)
+        run_promptly(hello.holder_pid)
         if self.state is Execution.STARTING:
             self.state = life.step(self.state, Signal.STARTED)
         if found:
