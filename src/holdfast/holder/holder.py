@@ -75,6 +75,7 @@ class Holder:
             os._exit(0)
         os.write(tell, p.frame(p.OK, 0, {"root_pid": pid, "root_started": slots[p.S_ROOT_STARTED]}))
         os.close(tell)
+        linux.trim_memory()
         self.run()
 
     def succeed(self) -> NoReturn:

@@ -21,6 +21,7 @@ _CREDENTIALS = struct.Struct("3i")
 HEEDED = (int(signal.SIGCHLD), int(signal.SIGUSR1), int(signal.SIGUSR2), int(signal.SIGTERM))
 _IGNORED = (int(signal.SIGHUP), int(signal.SIGINT), int(signal.SIGQUIT), int(signal.SIGPIPE))
 _prctl: Callable[..., int] | None = None
+_trim: Callable[..., int] | None = None
 
 
 def open_master() -> int:
@@ -185,12 +186,19 @@ def check_upgrade(python: str, source: str, module: str) -> None:
         raise ValueError(f"{python} or {file} is not there")
 
 
+def trim_memory() -> None:
+    """Give memory that is free back to the system, where the C library can: a holder idles for days."""
+    if _trim is not None:
+        _trim(0)
+
+
 def load_libc() -> None:
     """Find prctl, once and before any fork: ctypes costs more memory than anything else a holder does."""
-    global _prctl
+    global _prctl, _trim
     import ctypes
 
-    _prctl = ctypes.CDLL(None).prctl
+    libc = ctypes.CDLL(None)
+    _prctl, _trim = libc.prctl, getattr(libc, "malloc_trim", None)
 
 
 def become_subreaper(name: str) -> None:
