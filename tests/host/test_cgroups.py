@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.holder import linux
 from holdfast.host.cgroups import PREFIX, Groups, hierarchies
 from holdfast.host.tuple import live_tuple, members
 from tests.host.trees import tree
@@ -252,3 +253,32 @@ def test_our_own_group_is_untouched(groups: Groups) -> None:
     before = Path("/proc/self/cgroup").read_text()
     groups.make("s-any")
     assert groups.remove("s-any") and Path("/proc/self/cgroup").read_text() == before and os.getpid() > 0
+
+
+def test_a_child_can_be_born_in_its_group(short_dir: Path) -> None:
+    """Moving a process later waits for every core: being born there does not. Where the kernel refuses, forks are plain."""
+    groups = Groups.find(str(short_dir))
+    group = groups.make("s-" + "b" * 26)
+    v2 = [path for path in group.paths if (path / "cgroup.controllers").exists()] if group is not None else []
+    linux.load_libc()
+    try:
+        for path in v2:
+            folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            read, write = os.pipe()
+            pid = linux.fork_into(folder)
+            if not pid:
+                os.read(read, 1)
+                os._exit(7)
+            assert str(pid) in (path / "cgroup.procs").read_text().split()
+            os.write(write, b"x")
+            assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+            for fd in (folder, read, write):
+                os.close(fd)
+        nowhere = os.open(short_dir, os.O_RDONLY | os.O_DIRECTORY)
+        with pytest.raises(OSError, match="not supported"):
+            linux.fork_into(nowhere)
+        os.close(nowhere)
+    finally:
+        groups.remove("s-" + "b" * 26)
+        group_folders = [path.parent for path in group.paths] if group is not None else []
+        assert not any((folder / ("s-" + "b" * 26)).exists() for folder in group_folders)

@@ -83,11 +83,36 @@ def start(slave: int, recipe: Recipe, nursery: Nursery) -> tuple[int, int]:
     The descriptor closes on exec: end of file means the command runs, else ``report_of`` explains.
     """
     report, tell = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
+    pid, joins = _fork(recipe.cgroup_procs)
     if not pid:
-        _become(slave, tell, recipe, nursery)
+        _become(slave, tell, recipe, nursery, joins)
     os.close(tell)
     return pid, report
+
+
+def _fork(cgroup_procs: Sequence[str]) -> tuple[int, list[str]]:
+    """Fork, into the version 2 group right away where that is possible; return (pid, files the child joins by)."""
+    joins: list[str] = []
+    born_in = ""
+    for procs in cgroup_procs:
+        folder = os.path.dirname(procs)
+        if os.path.exists(os.path.join(folder, "cgroup.controllers")):
+            born_in = folder
+        else:
+            tasks = os.path.join(folder, "tasks")  # of version 1: joining thread by thread needs no lock of all groups
+            joins.append(tasks if os.path.exists(tasks) else procs)
+    if born_in:
+        try:
+            group = os.open(born_in, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return os.fork(), list(cgroup_procs)
+        try:
+            return linux.fork_into(group), joins
+        except OSError:
+            joins.append(os.path.join(born_in, "cgroup.procs"))
+        finally:
+            os.close(group)
+    return os.fork(), joins
 
 
 def report_of(report: int) -> None:
@@ -99,7 +124,7 @@ def report_of(report: int) -> None:
         raise StartFailed(STAGES[stage], number)
 
 
-def _become(slave: int, tell: int, recipe: Recipe, nursery: Nursery) -> NoReturn:
+def _become(slave: int, tell: int, recipe: Recipe, nursery: Nursery, joins: Sequence[str]) -> NoReturn:
     stage = 0
     try:
         os.setsid()
@@ -117,8 +142,8 @@ def _become(slave: int, tell: int, recipe: Recipe, nursery: Nursery) -> NoReturn
         close_all_but((0, 1, 2, 3))
         _write("/proc/self/oom_score_adj", str(min(1000, nursery.oom + _OOM_HIGHER)), must=False)
         stage = 1
-        for procs in recipe.cgroup_procs:
-            _write(procs, "0", must=True)
+        for file in joins:
+            _write(file, "0", must=True)
         stage = 2
         os.chdir(recipe.cwd)
         os.umask(nursery.umask)

@@ -1,6 +1,7 @@
 """Ask the kernel for what the standard library has no name for. Every number comes from the Linux headers named."""
 
 import array
+import errno
 import fcntl
 import os
 import signal
@@ -8,6 +9,7 @@ import socket
 import struct
 import termios
 from collections.abc import Callable
+from typing import Final
 
 _TIOCSPTLCK = 0x40045431  # asm-generic/ioctls.h, as all below
 _TIOCGPTN = 0x80045430
@@ -22,6 +24,10 @@ HEEDED = (int(signal.SIGCHLD), int(signal.SIGUSR1), int(signal.SIGUSR2), int(sig
 _IGNORED = (int(signal.SIGHUP), int(signal.SIGINT), int(signal.SIGQUIT), int(signal.SIGPIPE))
 _prctl: Callable[..., int] | None = None
 _trim: Callable[..., int] | None = None
+_syscall: Callable[..., int] | None = None
+_CLONE3: Final = 435  # the same number on every architecture
+_CLONE_INTO_CGROUP: Final = 1 << 33
+_CLONE_ARGS: Final = struct.Struct("=11Q")  # flags, pidfd, tids, exit signal, stack, tls, set_tid, cgroup: clone(2)
 
 
 def open_master() -> int:
@@ -186,6 +192,21 @@ def check_upgrade(python: str, source: str, module: str) -> None:
         raise ValueError(f"{python} or {file} is not there")
 
 
+def fork_into(group: int) -> int:
+    """Fork a child that is born in the version 2 control group open as ``group``. Raises OSError if that cannot be.
+
+    Moving a process into a group afterwards makes the kernel wait for every core to have been idle once: ten
+    milliseconds and more. Only for a process with one thread, whose child execs soon: Python is not told of this fork.
+    """
+    if _syscall is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    wish = _CLONE_ARGS.pack(_CLONE_INTO_CGROUP, 0, 0, 0, int(signal.SIGCHLD), 0, 0, 0, 0, 0, group)
+    pid = _syscall(_CLONE3, wish, len(wish))
+    if pid < 0:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+    return pid
+
+
 def trim_memory() -> None:
     """Give memory that is free back to the system, where the C library can: a holder idles for days."""
     if _trim is not None:
@@ -194,11 +215,12 @@ def trim_memory() -> None:
 
 def load_libc() -> None:
     """Find prctl, once and before any fork: ctypes costs more memory than anything else a holder does."""
-    global _prctl, _trim
+    global _prctl, _trim, _syscall
     import ctypes
 
     libc = ctypes.CDLL(None)
     _prctl, _trim = libc.prctl, getattr(libc, "malloc_trim", None)
+    _syscall = ctypes.PyDLL(None).syscall  # keeps the interpreter's lock: the child of a clone must not have to take it
 
 
 def become_subreaper(name: str) -> None:
