@@ -432,3 +432,17 @@ def test_a_state_folder_that_cannot_be_is_named() -> None:
             one.up()
         assert one.daemon is not None
         assert one.daemon.wait(10) == 1
+
+
+def test_a_host_that_stops_with_nothing_to_keep_leaves_no_process() -> None:
+    async def story(one: Machine, line: Talk) -> None:
+        session = await line.open("cat", name="brief")
+        keeper = (await line.ask(wire.HostStatus)).keeper_pid
+        await line.ask(wire.Kill, session="brief", grace_s=0.5)
+        await line.ask(wire.HostStop)
+        assert one.daemon is not None
+        assert await asyncio.to_thread(one.daemon.wait, 10) == 0
+        assert await gone(keeper)
+        assert await gone(session.holder_pid)
+
+    on_a_host(story)

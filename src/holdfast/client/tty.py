@@ -19,10 +19,11 @@ RESTORE = (
     b"\x1b[?9l\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1005l\x1b[?1006l\x1b[?1015l\x1b[?1016l"  # mouse
     b"\x1b[?1004l\x1b[?2004l\x1b[?2031l\x1b[?2048l"  # focus, paste, colour scheme and size reports
     b"\x1b[?1l\x1b>\x1b[>4m\x1b[<99u\x1b[=0u"  # cursor keys, keypad, modifyOtherKeys, kitty keyboard
-    b"\x1b[4l\x1b[20l\x1b[?5l\x1b[?6l\x1b[?69l\x1b[?7h"  # insert, newline, reverse, origin, margins; wrap
-    b"\x1b7\x1b[r\x1b8"  # scroll region; setting it moves the cursor
+    b"\x1b[4l\x1b[20l\x1b[?5l\x1b[?7h"  # insert, newline, reverse; wrap
+    b"\x1b7\x1b[?6l\x1b[?69l\x1b[r\x1b8"  # origin, margins, scroll region: each moves the cursor home
     b"\x1b(B\x0f\x1b]8;;\x1b\\\x1b[0m\x1b[0 q\x1b[?25h"  # charset, link, colours, cursor's shape, cursor
 )
+LEAVE_ORIGIN = b"\x1b[?6l\x1b[999;1H"  # the cursor that was put back above brought its origin mode with it
 LEAVE_ALTERNATE = b"\x1b[?1049l"
 _ALTERNATE = (b"\x1b[?1049", b"\x1b[?1047", b"\x1b[?47")
 _CARRY = 12  # longest of the above with what may follow
@@ -33,6 +34,7 @@ class Alternate:
 
     def __init__(self) -> None:
         self.on = False
+        self.origin = False  # origin mode was on at some time
         self._carry = b""
 
     def wrote(self, data: bytes) -> None:
@@ -41,6 +43,7 @@ class Alternate:
         for piece in (text, data):
             if b"[?" not in piece:  # nearly always: one search instead of three
                 continue
+            self.origin = self.origin or b"\x1b[?6h" in piece
             at, found = max((piece.rfind(way), way) for way in _ALTERNATE)
             if at >= 0 and piece[at + len(found) : at + len(found) + 1] in (b"h", b"l", b";"):
                 end = at + len(found)
@@ -105,7 +108,8 @@ class Tty:
             below = (
                 b"\r\x1b[J" if self.alternate.on else b"\r\n\x1b[J"
             )  # our last line, and the shell's prompt, come below
-            self._last_words(RESTORE % (LEAVE_ALTERNATE if self.alternate.on else b"") + below)
+            origin = LEAVE_ORIGIN if self.alternate.origin else b""
+            self._last_words(RESTORE % (LEAVE_ALTERNATE if self.alternate.on else b"") + origin + below)
         try:
             termios.tcsetattr(self.read_fd, termios.TCSANOW, self.saved)
         except (OSError, termios.error):

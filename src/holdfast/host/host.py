@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 HEAL_S: Final = 5.0
+LEAVE_S: Final = 2.0  # for a keeper that keeps nothing to end
 SEGMENT_BYTES: Final = 1 << 20  # of journals: a restart reads the newest one of each session
 ADOPTIONS: Final = 32  # at once, at start
 
@@ -54,6 +55,7 @@ class Host:
         self.started_at = time.time()
         self.stopping = False
         self.stop_asked = asyncio.Event()
+        self.replaced = False  # whoever asked to stop starts a successor
         self.notes: list[str] = []
         self.sessions: dict[str, Session] = {}
         self.shelf = Shelf(places.sessions)
@@ -128,6 +130,9 @@ class Host:
         await self.views.close()
         await asyncio.to_thread(self.archiver.close)
         if self._keeper is not None:
+            if not self.running() and not self.replaced:  # nothing is kept: leave nothing behind
+                with contextlib.suppress(HoldError, TimeoutError):
+                    await asyncio.wait_for(self._keeper.leave(), LEAVE_S)
             await self._keeper.close()
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:

@@ -139,6 +139,7 @@ async def _status(host: "Host", ask: wire.HostStatus, peer: "Connection") -> wir
 
 
 async def _stop(host: "Host", ask: wire.HostStop, peer: "Connection") -> wire.Message:
+    host.replaced = ask.replace
     host.stop_asked.set()
     return wire.Done(ask.ref)
 
