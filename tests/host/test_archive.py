@@ -393,3 +393,22 @@ def test_closing_ends_the_thread_with_work_left(tmp_path: Path) -> None:
     asyncio.run(run())
     assert not [thread for thread in threading.enumerate() if thread.name == "archiver" and thread is archiver._thread]
     everything(output.archive)
+
+
+def test_what_an_earlier_host_left_unarchived_is_archived_though_it_floods(tmp_path: Path) -> None:
+    """Hosts that are killed one after the other must not each wait until the ring is nearly full."""
+    archiver = Archiver(late_bytes=64 * MIB, idle_s=3600)
+    ring = FakeRing(128 * MIB)
+    ring.put(noise(10 * MIB))
+    output = Output(Archive(tmp_path))
+    output.attach(ring)
+
+    async def run() -> None:
+        for _ in range(40):  # 50 MiB in all: less than what is late
+            archiver.request(output)
+            ring.put(noise(MIB))
+            await asyncio.sleep(0.01)
+        assert output.archive.end >= 10 * MIB
+
+    asyncio.run(run())
+    archiver.close()

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 LATE_BYTES: Final = 32 << 20  # unarchived output of one session below which a flood is left alone
 TOTAL_BYTES: Final = 128 << 20  # of all sessions together
+INHERITED_BYTES: Final = 4 * SEGMENT_BYTES  # found unarchived at the first look: an earlier host's
 IDLE_S: Final = 30.0  # after which an incomplete segment is written too
 TICK_S: Final = 0.25  # between two looks at a session that is putting out
 CALM_BYTES_S: Final = 8 << 20  # slower output than this is archived as it comes
@@ -40,6 +41,7 @@ class _Job:
         self.output = output
         self.hot = True  # being looked at every tick; while it is, requests cost nothing
         self.fresh = True  # its rate is not known yet
+        self.inherited = False  # another host left it behind: it may not be left behind again
         self.due: float | None = now
         self.head = -1
         self.looked_at = self.moved_at = now
@@ -163,6 +165,7 @@ class Archiver:
             return
         # The first look after a pause cannot tell a flood from a line: the next one, a tick later, can.
         job.rate = float("inf") if job.fresh else (head - job.head) / max(now - job.looked_at, 0.001)
+        first = job.head < 0
         if head != job.head:
             job.moved_at, job.head = now, head
         job.looked_at, job.fresh = now, False
@@ -170,6 +173,8 @@ class Archiver:
         if start > archive.end:
             archive.note(archive.end, start, "overrun")
         job.backlog = head - archive.end
+        if first:
+            job.inherited = job.backlog >= INHERITED_BYTES
         if self._wanted(job, now):
             self._piece(job, ring, archive, now)
         self._schedule(job, now)
@@ -177,6 +182,9 @@ class Archiver:
     def _wanted(self, job: _Job, now: float) -> bool:
         if job.backlog <= 0 or (now < job.retry_at and not job.waiting and job.backlog <= job.late_bytes):
             return False
+        if job.inherited:  # hosts that die young must not each wait for the ring to fill
+            job.inherited = job.backlog >= SEGMENT_BYTES
+            return True
         if job.waiting or job.backlog >= job.late_bytes or now - job.moved_at >= self.idle_s:
             return True
         return job.backlog >= SEGMENT_BYTES and (job.rate < CALM_BYTES_S or self.backlog() > TOTAL_BYTES)
