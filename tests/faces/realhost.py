@@ -12,6 +12,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from tests.host.talk import sweep
+
 HOLD = (sys.executable, "-m", "holdfast.faces.cli.main")
 
 
@@ -42,6 +44,7 @@ class RealHost:
         while ours := list(self.processes()):  # keeper, and holders that wait for a host to collect a status
             for pid in ours:
                 end(pid)
+        sweep(self.folder / "s")
         rmtree(self.folder)
 
     def processes(self) -> Iterator[int]:

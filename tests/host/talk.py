@@ -11,11 +11,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from holdfast.core.errors import HoldError, revived
+from holdfast.host.cgroups import Groups
 from holdfast.wire import messages as wire
 from holdfast.wire.framing import client_inbox, framed
 
@@ -94,7 +96,19 @@ class Machine:
     def clear(self) -> None:
         """End everything that was started here and remove the folder."""
         self.clear_processes()
+        sweep(self.state)
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def sweep(state: Path, within_s: float = 5.0) -> None:
+    """Remove the control groups of the hosts that had ``state``, once the kernel has let go of what was killed."""
+    groups = Groups.find(str(state))
+    deadline = time.monotonic() + within_s
+    groups.sweep()
+    while groups.sessions() and time.monotonic() < deadline:
+        time.sleep(0.01)
+        groups.sweep()
+    groups.sweep()
 
 
 @contextlib.contextmanager

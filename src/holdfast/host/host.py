@@ -122,6 +122,10 @@ class Host:
     async def stop(self) -> None:
         """Let go of everything; sessions run on, held by their holders."""
         self.stopping = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                for session in self.sessions.values():
+                    await session.settled()
         for session in self.sessions.values():
             await session.suspend()
         for task in list(self._tasks):
@@ -129,6 +133,8 @@ class Host:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.views.close()
         await asyncio.to_thread(self.archiver.close)
+        if not self.running():
+            self.groups.sweep()
         if self._keeper is not None:
             if not self.running() and not self.replaced:  # nothing is kept: leave nothing behind
                 with contextlib.suppress(HoldError, TimeoutError):

@@ -538,6 +538,11 @@ class Session:
         assert self.sheet.ending is not None
         return self.sheet.ending
 
+    async def settled(self) -> None:
+        """Return at once while the session runs; once it ends, when everything of it is kept and let go."""
+        if self.over:
+            await self._let_gone.wait()
+
     async def suspend(self) -> None:
         """The host stops; the session does not. Close what is this host's."""
         self.watch.stop()

@@ -349,7 +349,10 @@ def _clean(home: Path) -> int:
     with contextlib.suppress(HoldError, OSError), Connection(start=False) as host:
         for session in host.sessions():
             host.kill(session.id, 0.2)
+        stopping = os.pidfd_open(host.status().pid)
         host.stop_host()
+        select.select([stopping], [], [], 3.0)  # it removes what it made: sockets, control groups, its keeper
+        os.close(stopping)
     killed: set[int] = set()
     deadline = time.monotonic() + 5
     while (left := processes_in(home / "r")) and time.monotonic() < deadline:
