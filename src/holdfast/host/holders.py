@@ -236,7 +236,7 @@ async def _start_keeper(places: Places) -> None:
             )
             starter = await asyncio.create_subprocess_exec(
                 sys.executable, "-I", "-S", "-c", p.BOOT, *arguments, stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL, stderr=log, pass_fds=(write,), cwd="/",
+                stdout=asyncio.subprocess.DEVNULL, stderr=log, pass_fds=(write,), cwd="/", env=_keeper_env(),
             )  # fmt: skip
         finally:
             os.close(log)

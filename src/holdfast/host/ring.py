@@ -5,7 +5,6 @@ Not here: output that has left the ring (output), the layout itself (holder.prot
 
 import mmap
 import os
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -115,11 +114,6 @@ class Ring:
         if self.tell is not None:
             self.tell(upto)
 
-    @property
-    def archived_upto(self) -> int:
-        """What the holder knows to be archived."""
-        return self._slots[p.S_ARCHIVED]
-
     def _input(self, field: int) -> int:
         record = self._slots[p.S_INPUT_RECORD]
         return self._slots[record + field] if record else 0
@@ -220,8 +214,3 @@ class Ring:
             self._map.close()
         except BufferError:
             pass
-
-
-def unix_ns(mark: Mark) -> int:
-    """Return the wall-clock time of a mark, as the clocks stand now."""
-    return time.time_ns() - time.monotonic_ns() + mark.at_ns
