@@ -53,3 +53,26 @@ def test_a_runtime_folder_that_is_a_link_or_anothers_is_refused(short_dir: Path)
         os.chown(short_dir / "theirs", 65534, 65534)
         with pytest.raises(dial.Unreachable):
             start.private_folder(short_dir / "theirs")
+
+
+@pytest.mark.parametrize("lingering", [True, False])
+@pytest.mark.parametrize("explicit", [True, False])
+def test_host_and_client_mean_the_same_places(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lingering: bool, explicit: bool
+) -> None:
+    """Neither may import the other; a client that looks elsewhere than its host serves is a client without a host."""
+    from holdfast.host.places import here
+
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("HOLDFAST_RUNTIME_DIR", "HOLDFAST_STATE_DIR", "HOLDFAST_CONFIG"):
+        if explicit:
+            monkeypatch.setenv(name, str(tmp_path / name))
+        else:
+            monkeypatch.delenv(name, raising=False)
+    if lingering:
+        monkeypatch.setattr(os.path, "exists", lambda path: "linger" in str(path))
+        monkeypatch.setattr(os.path, "isdir", lambda path: True)
+        monkeypatch.setattr(Path, "exists", lambda path: "linger" in str(path))
+        monkeypatch.setattr(Path, "is_dir", lambda path: True)
+    assert here() == places.here()
+    assert places.folder() == str(here().runtime)

@@ -29,20 +29,20 @@ def _user(uid: int) -> str:
 
 
 def home() -> str:
-    """The home folder: HOME, else that of the password database, else the root folder."""
-    if chosen := os.environ.get("HOME"):
-        return chosen
+    """The home folder of the user, whatever HOME one shell has: host and clients must mean the same records."""
     import pwd
 
     try:
         return pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:
-        return "/"
+    except KeyError:  # a container's numeric user
+        return os.environ.get("HOME", "/")
 
 
 def _settled(uid: int) -> bool:
     """Whether /run/user is the place: the user lingers, and no keeper was started elsewhere before that was so."""
-    return lingers(uid) and not os.path.exists(f"/tmp/holdfast-{uid}/keeper.sock")
+    if not (lingers(uid) and os.path.isdir(f"/run/user/{uid}")):
+        return False
+    return not os.path.exists(f"/tmp/holdfast-{uid}/keeper.sock")
 
 
 def folder() -> str:
@@ -71,4 +71,5 @@ def here() -> Places:
         lingers=_settled(uid),
         runtime=os.environ.get("HOLDFAST_RUNTIME_DIR"),
         state=os.environ.get("HOLDFAST_STATE_DIR"),
+        config=os.environ.get("HOLDFAST_CONFIG"),
     )

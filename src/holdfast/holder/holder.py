@@ -450,18 +450,12 @@ class Holder:
 
     def _child_ended(self) -> None:
         """Reap every child; the root's status is recorded before that, so that a kill in between loses nothing."""
-        while True:
-            try:
-                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if info is None:
-                return
-            raw = info.si_status << 8 if info.si_code == os.CLD_EXITED else info.si_status
-            if info.si_pid == self.slots[p.S_ROOT_PID] and self.slots[p.S_STATUS_STATE] == p.RUNNING:
+        while (ended := linux.dead_child()) is not None:
+            pid, raw = ended
+            if pid == self.slots[p.S_ROOT_PID] and self.slots[p.S_STATUS_STATE] == p.RUNNING:
                 self._ended(raw, by=1)
-            os.waitpid(info.si_pid, 0)
-            if info.si_pid == self._saver:
+            os.waitpid(pid, 0)
+            if pid == self._saver:
                 self._saver = 0
                 self.slots[p.S_EXIT_DURABLE] = int(raw == 0)
                 self.ring_bells()

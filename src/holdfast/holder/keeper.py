@@ -166,26 +166,20 @@ class Keeper:
 
     def _reap(self) -> None:
         """Reap holders, orphaned roots, and whatever else was left to us. A root's status is recorded first."""
-        while True:
-            try:
-                info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                return
-            if info is None:
-                return
-            raw = info.si_status << 8 if info.si_code == os.CLD_EXITED else info.si_status
+        while (ended := linux.dead_child()) is not None:
+            pid, raw = ended
             dead: Kept | None = None
             for kept in self.kept.values():
-                if kept.holder == info.si_pid and kept.handle < 0:
+                if kept.holder == pid and kept.handle < 0:
                     dead = kept
-                elif kept.saver == info.si_pid:
+                elif kept.saver == pid:
                     kept.saver = 0
-                elif kept.slot(p.S_ROOT_PID) == info.si_pid and kept.slot(p.S_STATUS_STATE) == p.RUNNING:
+                elif kept.slot(p.S_ROOT_PID) == pid and kept.slot(p.S_STATUS_STATE) == p.RUNNING:
                     kept.set_slot(p.S_KEEPER_REAPED, raw + 1)
                     self._signal(kept, signal.SIGUSR2)
                     if not kept.holder:
                         self._save(kept, raw)
-            os.waitpid(info.si_pid, 0)
+            os.waitpid(pid, 0)
             if dead is not None:
                 dead.holder = 0
                 self._holder_died(dead, killed=raw == signal.SIGKILL)

@@ -207,6 +207,17 @@ def fork_into(group: int) -> int:
     return pid
 
 
+def dead_child() -> tuple[int, int] | None:
+    """Return pid and status, as wait(2) has it, of a child that ended, leaving it to be reaped; None: there is none."""
+    try:
+        info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    if info is None:
+        return None
+    return info.si_pid, info.si_status << 8 if info.si_code == os.CLD_EXITED else info.si_status
+
+
 def trim_memory() -> None:
     """Give memory that is free back to the system, where the C library can: a holder idles for days."""
     if _trim is not None:

@@ -29,6 +29,7 @@ from holdfast.host.journal import Journal
 from holdfast.host.output import Output
 from holdfast.host.session import Session, exit_code
 from holdfast.host.store import Sheet, Shelf
+from holdfast.host.tuple import read_stat
 from holdfast.host.views import Views, ViewState
 from holdfast.wire import messages as wire
 
@@ -65,7 +66,6 @@ class Host:
         self._keeper: Keeper | None = None
         self._keeping = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._made: dict[str, str] = {}  # idempotency key of a creation -> session
         self._showing: dict[str, int] = {}
         self._strangers: dict[str, Session] = {}  # they run, and cannot be reached
 
@@ -184,8 +184,8 @@ class Host:
     async def open(self, ask: wire.Open, client: str, operator: str) -> tuple[Session, bool]:
         """Return the session ``ask`` wants and whether it was made now."""
         key = f"{client}/{ask.key}" if ask.key else ""
-        if key and key in self._made:
-            return self.find(self._made[key]), False
+        if key and (made := next((s for s in self.sessions.values() if s.sheet.key == key), None)) is not None:
+            return made, False
         if ask.name:
             checked_name(ask.name)
             running = next((s for s in self.running() if s.name == ask.name), None)
@@ -198,18 +198,16 @@ class Host:
                           do="end some, or raise sessions_max in the host's configuration")  # fmt: skip
         if not ask.argv or not ask.argv[0]:
             raise CannotStart("no command was given; no session was made", do="name the command to run")
-        session = await self._begin(ask, operator)
-        if key:
-            self._made[key] = session.id
+        session = await self._begin(ask, operator, key)
         return session, True
 
-    async def _begin(self, ask: wire.Open, operator: str) -> Session:
+    async def _begin(self, ask: wire.Open, operator: str, key: str) -> Session:
         session_name = ask.name or self._free_name(ask.argv[0])
         rows, cols = clamped(ask.size.rows, ask.size.cols)
         sheet = Sheet(
             id=session_id(secrets.token_bytes(16)), name=session_name, argv=ask.argv, cwd=ask.cwd,
             created_at=time.time(), policy=ask.policy or self.config.reap, rows=rows, cols=cols,
-            born_rows=rows, born_cols=cols, key=ask.key,
+            born_rows=rows, born_cols=cols, key=key,
         )  # fmt: skip
         keeper = await self.keeper()
         folder = self.shelf.create(sheet)
@@ -318,11 +316,8 @@ class Host:
 
     def is_dead(self, sheet: Sheet) -> bool:
         """Tell whether the root process of ``sheet`` is certainly gone."""
-        try:
-            text = Path(f"/proc/{sheet.root_pid}/stat").read_text()
-        except OSError:
-            return True
-        return int(text[text.rindex(")") + 2 :].split()[19]) != sheet.root_started
+        stat = read_stat(sheet.root_pid)
+        return stat is None or stat.started != sheet.root_started
 
     async def let_go(self, session: Session) -> None:
         """The session ended and everything of it is kept: keeper and cgroup may forget it."""

@@ -100,7 +100,6 @@ class Lane:
         body = {"client": waiting.client, "seq": ask.seq, "data": ask.data, "attachment": waiting.attachment}
         record = session.record("input", waiting.operator, body)
         self.typed = record.position
-        self._inputs.begun(waiting.client, ask.seq, record.position, size=len(ask.data))
         try:
             written = await self._written(record.position, ask.data)
         except BaseException:

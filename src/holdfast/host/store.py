@@ -36,7 +36,7 @@ class Sheet(msgspec.Struct, kw_only=True):
     ending: Ending | None = None
     output_end: int = 0  # of an ended session
     title: str = ""
-    key: str = ""  # idempotency key of its creation
+    key: str = ""  # client and idempotency key of its creation, or nothing
 
 
 class Exit(msgspec.Struct):
