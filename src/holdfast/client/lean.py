@@ -246,9 +246,10 @@ def attach(
     offset: int | None,
     observe: bool,
     credit: int,
+    direct: bool = False,
 ) -> bytearray:
     """Attach with the ``terminal`` view."""
-    return frame("attach", ref, attachment, session, "terminal", size, offset, observe, credit, "")
+    return frame("attach", ref, attachment, session, "terminal", size, offset, observe, credit, "", direct)
 
 
 def detach(attachment: int, cause: str) -> bytearray:
@@ -257,6 +258,10 @@ def detach(attachment: int, cause: str) -> bytearray:
 
 def credit(attachment: int, size: int) -> bytearray:
     return frame("credit", attachment, size)
+
+
+def seen(attachment: int, offset: int) -> bytearray:
+    return frame("seen", attachment, offset)
 
 
 def typed(ref: int, session: str, seq: int, data: bytes, attachment: int) -> bytearray:

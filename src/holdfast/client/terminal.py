@@ -1,9 +1,11 @@
 """Attach this terminal to a session: bytes through, raw, until it ends or the user leaves. Source: DESIGN 7.
 
 One poll loop over the terminal, the host and a signal pipe. The host's output goes to the terminal as it comes, one
-write a message; what is typed goes to the host under rising numbers. If the host goes away the loop reconnects for as
-long as it takes, resumes at the last offset it has and sends again, under its old number, what was never acknowledged.
-Not here: the prefix key (prefix), the terminal's answers (replies), raw mode and giving the terminal back (tty).
+write a message, or is read from the session's memory where the host hands that over (window); what is typed goes to
+the host under rising numbers. When the host comes back the attach resumes at the last offset it has and sends again,
+under its old number, what was never acknowledged.
+Not here: the connection and its replacement (conversation), the prefix key (prefix), the terminal's answers (replies),
+raw mode and giving the terminal back (tty).
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ from select import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, poll
 from time import monotonic
 
 from holdfast.client import endings, lean
-from holdfast.client.dial import Unreachable, dial
+from holdfast.client.conversation import Conversation
 from holdfast.client.line import Refusal, refusal
 from holdfast.client.prefix import DETACH, HELP, Prefix, prefix_name
 from holdfast.client.replies import Replies
 from holdfast.client.tty import Tty
+from holdfast.client.window import Window
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,15 +31,14 @@ if TYPE_CHECKING:
 
 CREDIT = 1 << 20  # bytes of output the host may have on the way to us
 GRANT = CREDIT >> 2  # bytes written out before the host hears of it
-RECEIVE = 1 << 18  # bytes taken from the socket at once
 INPUT_MAX = 1 << 20  # bytes typed and not yet sent; then the keyboard waits
+FLOOD = 1 << 12  # bytes read from the memory in one look, after which the next waits for ``CALM_S``
+CALM_S = 0.001
 FLYING_MAX = 64  # inputs sent and not yet acknowledged; the host queues 256 for everybody
 PIECE = 1 << 16  # bytes in one input
 DRAIN_S = 5.0  # seconds the last output may take to reach a slow terminal
 NOTICE_S = 2.5  # seconds a notice stays
 QUIET_S = 1.5  # seconds without a host before the user is told
-START_S = 0.3  # seconds without one before we start it; `hold host restart` is quicker
-START_AGAIN_S = 5.0  # seconds before a start that did not help is tried again
 _SIGNALS = (signal.SIGWINCH, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -48,38 +50,31 @@ class Over(Exception):
         self.status, self.line = status, line
 
 
-class Viewer:
+class Viewer(Conversation):
     """One terminal on one session. ``path`` is the host's socket, ``inside`` the session this program runs in."""
 
     def __init__(
         self, session: str, tty: Tty, *, path: str, prefix: int | None, observe: bool = False, inside: str = ""
     ) -> None:
-        self.session, self.tty, self.path, self.observe, self.inside = session, tty, path, observe, inside
-        self.client = lean.fresh_id()
+        super().__init__(path, inside)
+        self.session, self.tty, self.observe = session, tty, observe
         self.info: dict[str, Any] = {"name": session}
         self.prefix, self.replies = Prefix(prefix), Replies()
-        self.poll = poll()
         self.signals: deque[int] = deque()
-        # the conversation
-        self.socket: socket | None = None
-        self.frames = lean.Frames()
-        self.received = memoryview(bytearray(RECEIVE))  # one for all: a fresh one costs more than the key it carries
-        self.out = bytearray()  # for the host, not yet taken by the socket
-        self.ref = 0
+        # output
         self.attach_ref = 0
         self.attachment = 0
         self.attached = False  # the present attachment was answered
-        self.ever = False  # some attachment was
-        self.lost_at: float | None = None  # since when no host answers
-        self.retry_at = 0.0
-        self.starter: Any = None  # the process that starts a host, while it does
-        self.started_at = 0.0
-        # output
         self.offset: int | None = None  # after the last byte received; None: the next state tells
         self.pending: deque[memoryview] = deque()  # for the terminal, not yet taken by it
         self.taken = 0  # bytes done with since the last grant
         self.finish: Over | None = None  # what to raise once the output is out
         self.finish_by = 0.0
+        self.upto = 0  # output up to here belongs to it
+        self.window: Window | None = None  # where the output is read, if the host does not send it
+        self.follow = True  # bytes follow the last state; False: only states do
+        self.look_at: float | None = None  # when to look next, without waiting for the bell
+        self.told = 0  # offset the host knows we have seen
         # input
         self.seq = 0
         self.unsent = bytearray()
@@ -89,27 +84,23 @@ class Viewer:
         self.overlay = ""  # help, notice or lost
         self.overlay_until: float | None = None
 
-    # ---- the conversation ----
+    # ---- what the host says ----
 
-    def begin(self, connection: socket, frames: lean.Frames | None = None) -> None:
-        """Attach over ``connection``; ``frames`` if it was greeted already. Asking does not wait for the greeting."""
-        self.socket, self.out = connection, bytearray()
-        connection.setblocking(False)
-        if frames is None:
-            self.frames = lean.Frames()
-            self.out += lean.hello(self.client, "attach", self.inside)
-        else:
-            self.frames = frames
+    def _greeted(self) -> None:
         self._attach(None if self.overlay else self.offset)
-        self.poll.register(connection.fileno(), POLLIN)
-        self._flush()
+
+    def _parted(self) -> None:
+        self.attached = False
+        self._close_window()
 
     def _attach(self, offset: int | None) -> None:
         self.ref += 1
         self.attachment += 1
         self.attach_ref, self.attached = self.ref, False
         self.taken = 0
-        self.out += lean.attach(self.ref, self.attachment, self.session, self.tty.size(), offset, self.observe, CREDIT)
+        self._close_window()
+        size = self.tty.size()
+        self.out += lean.attach(self.ref, self.attachment, self.session, size, offset, self.observe, CREDIT, True)
 
     def _repaint(self) -> None:
         """Have the host paint the screen again: a fresh attachment begins with state."""
@@ -120,84 +111,13 @@ class Viewer:
             self.out += lean.detach(former, "repaint")
             self._flush()
 
-    def _flush(self) -> None:
-        """Give the socket what it takes."""
-        if self.socket is None or not self.out:
-            return
-        try:
-            sent = self.socket.send(self.out)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            self._broken(error.strerror or str(error))
-            return
-        del self.out[:sent]
-        self.poll.modify(self.socket.fileno(), POLLIN | POLLOUT if self.out else POLLIN)
-
-    def _broken(self, why: str) -> None:
-        """The host hung up, or said what cannot be understood."""
-        if self.socket is not None:
-            self.poll.unregister(self.socket.fileno())
-            self.socket.close()
-            self.socket = None
-        if not self.ever:
-            raise Unreachable(self.path, why)
-        self.attached = False
-        now = monotonic()
-        self.lost_at = self.lost_at if self.lost_at is not None else now
-        self.retry_at = now + self._patience(now - self.lost_at)
-
-    @staticmethod
-    def _patience(silent: float) -> float:
-        """Seconds until the next try: a restart takes 0.2 s, so tries are dense at first."""
-        return 0.01 if silent < 1 else 0.05 if silent < 5 else 0.5
-
-    def _reconnect(self, now: float) -> None:
-        assert self.lost_at is not None
-        silent = now - self.lost_at
-        try:
-            self.begin(dial(self.path))
-        except Unreachable as error:
-            self.retry_at = now + self._patience(silent)
-            if error.absent and silent >= START_S and now - self.started_at > START_AGAIN_S:
-                self._start_host(now)
-
-    def _say_lost(self) -> None:
-        leave = (
-            f"{prefix_name(self.prefix.code)} d leaves" if self.prefix.code is not None else "close the window to leave"
-        )
-        self._cover("lost", f"no answer from the host; {self.info['name']} runs on without it; {leave}", None)
-
-    def _start_host(self, now: float) -> None:
-        from holdfast.client.start import has_holders, start_in_background
-
-        self.started_at = now
-        if has_holders() and (self.starter is None or self.starter.poll() is not None):
-            self.starter = start_in_background()
-
-    def _receive(self) -> None:
-        assert self.socket is not None
-        try:
-            size = self.socket.recv_into(self.received)
-            if not size:
-                self._broken("it hung up")
-                return
-            for message in self.frames.receive(self.received[:size]):
-                self._heard(message)
-                if self.socket is None:
-                    return
-        except BlockingIOError:
-            return
-        except OSError as error:
-            self._broken(error.strerror or str(error))
-        except (lean.Garbled, IndexError, TypeError, ValueError) as error:
-            self._broken(f"it does not speak this protocol: {error}")
-
     def _heard(self, message: list[Any]) -> None:
         tag = message[0]
         if tag in ("output", "keyframe", "gap", "detached"):
             if message[1] == self.attachment:
                 getattr(self, "_" + tag)(message)
+        elif tag == "direct":
+            self._direct(message)
         elif tag in ("attached", "typed", "failed"):
             getattr(self, "_" + tag)(message)
         elif tag == "ping":
@@ -244,8 +164,8 @@ class Viewer:
     # ---- output ----
 
     def _keyframe(self, message: list[Any]) -> None:
-        _, _, offset, repaint, _, lost = message
-        self.offset = offset
+        _, _, offset, repaint, _, lost, self.follow = [*message, True][:7]
+        self.offset = self.told = offset
         if lost and self.pending:  # what was skipped need not be painted first; CAN ends a sequence cut in half
             self.taken += sum(map(len, self.pending))
             self.pending.clear()
@@ -264,6 +184,61 @@ class Viewer:
 
     def _gap(self, message: list[Any]) -> None:
         self.offset = message[3]
+
+    def _direct(self, message: list[Any]) -> None:
+        """From here on the output is read by ourselves."""
+        memory, doorbell = self.descriptors[:2]
+        del self.descriptors[:2]
+        if message[1] != self.attachment or self.window is not None:
+            os.close(memory)
+            os.close(doorbell)
+            return
+        self.window = Window(message, memory, doorbell)
+        if self.offset != message[2]:
+            self._repaint()
+            return
+        self.told = message[2]
+        self.poll.register(doorbell, POLLIN)
+        self._look()
+
+    def _close_window(self) -> None:
+        window, self.window, self.look_at = self.window, None, None
+        if window is not None:
+            self._forget(window.doorbell)
+            window.close()
+
+    def _look(self) -> None:
+        """Show what the session's memory has for us, as fast as the terminal takes it."""
+        window, self.look_at = self.window, None
+        if window is None or not self.follow or self.offset is None or self.pending:
+            return
+        if (data := window.read(self.offset, PIECE)) is None:  # it was too fast for us: a state shows what bytes cannot
+            self._repaint()
+            return
+        self.offset += len(data)
+        self.taken -= len(data)  # what the host did not send needs no credit: it counts when it is written out
+        if self.offset - self.told >= GRANT:
+            self.told = self.offset
+            self.out += lean.seen(self.attachment, self.offset)
+            self._flush()
+        if data and not self.overlay:
+            self.tty.alternate.wrote(data)
+            self._write(data)
+        if self.pending or len(data) >= FLOOD:
+            # A flood rings for every 4 KiB. Looking a thousand times a second costs no visible delay and saves a core.
+            self._forget(window.doorbell)
+            if not self.pending:
+                self.look_at = monotonic() + (0 if len(data) == PIECE else CALM_S)
+        elif self.window is window:
+            self.look_at = None
+            self.poll.register(window.doorbell, POLLIN)
+        self._end_if_shown()
+
+    def _end_if_shown(self) -> None:
+        """End, if that is what is waited for: everything that belongs to the attachment is on the terminal."""
+        reads = self.window is not None and self.follow and (self.offset or 0) < self.upto
+        if self.finish is not None and not self.pending and not reads:
+            raise self.finish
 
     def _show(self, data: bytes) -> None:
         if self.overlay:
@@ -296,10 +271,11 @@ class Viewer:
             raise Over(endings.DETACHED, "") from None  # the terminal is gone
         if pending:
             self.poll.register(self.tty.out_fd, POLLOUT)
-        elif self.finish is not None:
-            raise self.finish
-        else:
-            self._forget(self.tty.out_fd)
+            return
+        self._forget(self.tty.out_fd)
+        self._end_if_shown()
+        if self.window is not None and self.look_at is None:
+            self.look_at = 0.0
 
     def _forget(self, fd: int) -> None:
         try:
@@ -315,7 +291,7 @@ class Viewer:
             self._flush()
 
     def _detached(self, message: list[Any]) -> None:
-        _, _, cause, _, ending = message
+        _, _, cause, _, ending, self.upto = [*message, 0][:6]
         if ending is not None:
             self._over(ending)
         elif cause in ("host-stopping", "gone"):
@@ -328,9 +304,9 @@ class Viewer:
         self._finish(Over(endings.exit_status(ending), f"[{line}]"))
 
     def _finish(self, over: Over) -> None:
-        if not self.pending:
-            raise over
         self.finish, self.finish_by = over, monotonic() + DRAIN_S
+        self._look()
+        self._end_if_shown()
 
     # ---- input ----
 
@@ -421,6 +397,12 @@ class Viewer:
         self.overlay, self.overlay_until = kind, until
         self._write(b"\x18\x1b[?2026l\x1b[?6l\x1b[r\x1b[%d;1H\x1b[0;7m\x1b[2K%s\x1b[0m" % (rows, line))
 
+    def _say_lost(self) -> None:
+        leave = (
+            f"{prefix_name(self.prefix.code)} d leaves" if self.prefix.code is not None else "close the window to leave"
+        )
+        self._cover("lost", f"no answer from the host; {self.info['name']} runs on without it; {leave}", None)
+
     # ---- the loop ----
 
     def run(self) -> Over:
@@ -465,6 +447,9 @@ class Viewer:
             self._typed_in(now)
         if self.pending and self.tty.out_fd in fds:
             self._drain()
+        if self.window is not None and self.window.doorbell in fds:
+            self.window.rang()
+            self._look()
         if self.socket is not None and (seen := fds.get(self.socket.fileno())):
             if seen & POLLOUT:
                 self._flush()
@@ -481,11 +466,15 @@ class Viewer:
             due.append(self.lost_at + QUIET_S)
         if self.finish is not None:
             due.append(self.finish_by)
+        if self.look_at is not None:
+            due.append(self.look_at)
         return max(0, round((min(due) - now) * 1000 + 0.5)) if due else None
 
     def _due(self, now: float) -> None:
         if self.finish is not None and now >= self.finish_by:
             raise self.finish
+        if self.look_at is not None and now >= self.look_at:
+            self._look()
         if held := self.replies.wake(now):
             self._acts(self.prefix.feed(held, now), now)
         if self.prefix.deadline is not None:

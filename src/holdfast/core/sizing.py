@@ -40,9 +40,11 @@ class Sizing:
 
     def typed(self, attachment: int) -> Dimensions | None:
         """The attachment typed: it drives from now on. Return the new size if the session must be resized."""
-        if attachment not in self._wishes or attachment in self._observers or attachment == self.driver:
-            return None
-        return self._drive(attachment)
+        return None if self.settled(attachment) else self._drive(attachment)
+
+    def settled(self, attachment: int) -> bool:
+        """Tell whether typing there would leave the size and its driver as they are."""
+        return attachment not in self._wishes or attachment in self._observers or attachment == self.driver
 
     def wish(self, attachment: int, wish: Dimensions) -> Dimensions | None:
         """The attachment's own window changed. Return the new size if it is the driver's, else None."""

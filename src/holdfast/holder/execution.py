@@ -232,9 +232,17 @@ def _strays(session: str, root: int, terminal: int) -> set[int]:
         fields = linux.stat_fields(int(entry))
         if len(fields) < 20 or fields[0] in (b"Z", b"X"):
             continue
-        if int(fields[3]) == root or int(fields[4]) == device or name in _read(f"/proc/{entry}/environ").split(b"\0"):
+        if _belongs(fields, root, device) or name in _read(f"/proc/{entry}/environ").split(b"\0"):
             found.add(int(entry))
     return found
+
+
+def _belongs(fields: Sequence[bytes], root: int, device: int) -> bool:
+    """Tell whether a line of /proc/PID/stat is of the kernel session of ``root`` or of its terminal.
+
+    Root 0 has ended. It is no session: the processes that the kernel numbers so are everybody else's.
+    """
+    return (root > 0 and int(fields[3]) == root) or int(fields[4]) == device
 
 
 def members(
@@ -251,7 +259,7 @@ def members(
     found: set[int] = set()
     for procs in cgroup_procs:
         found.update(int(one) for one in _read(procs).split())
-    seeds = _children(os.getpid()) | {root} | found
+    seeds = _children(os.getpid()) | ({root} if root > 0 else set()) | found
     if replaced:
         seeds |= _strays(session, root, terminal)
     return _descendants(seeds - spared, spared | {0, 1, os.getpid()})

@@ -161,8 +161,11 @@ class Holder:
             self._finish()
 
     def ring_bells(self) -> None:
-        """Tell every reader that there is something new; a bell that rings already rings."""
-        for peer in self._peers.all.values():
+        """Tell every reader that there is something new; a bell that rings already rings.
+
+        Viewers that read by themselves first, the latest to come first of all: somebody waits there for the echo of a key.
+        """
+        for peer in reversed(self._peers.all.values()):
             if peer.doorbell >= 0:
                 try:
                     os.eventfd_write(peer.doorbell, 1)
@@ -357,7 +360,7 @@ class Holder:
                 fresh = self._members() - set(reached)
                 if not fresh or number not in (signal.SIGKILL, signal.SIGSTOP):
                     break
-        elif group := linux.foreground(self.master):
+        elif (group := linux.foreground(self.master)) > 1:  # to the group of number 1 means to everybody
             inside = [pid for pid in self._members() if linux.stat_fields(pid)[2:3] == [str(group).encode()]]
             reached = execution.send(inside, number)
             if not inside:

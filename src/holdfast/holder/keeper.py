@@ -103,7 +103,7 @@ class Keeper:
         for kept in list(self.kept.values()):
             if not kept.holder:
                 self._replace(kept)
-            if kept.report >= 0 and time.monotonic() - kept.born > _START_S_MAX:
+            if kept.holder and kept.report >= 0 and time.monotonic() - kept.born > _START_S_MAX:
                 os.kill(kept.holder, signal.SIGKILL)  # our child, unreaped: its pid cannot be another's
 
     def _check_sockets(self) -> None:

@@ -8,11 +8,13 @@ a fresh keyframe with the gap stated; a ``stream`` reader is served from the arc
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from holdfast.core.errors import HoldError
 from holdfast.core.ids import SessionId
 from holdfast.host.config import Config
+from holdfast.host.looks import LOOKS_MAX, Look
 from holdfast.host.output import Output
 from holdfast.host.views import Views
 from holdfast.view.repaint import GIVE_BACK
@@ -25,6 +27,7 @@ TURN: Final = 1 << 17  # bytes sent to one attachment before others get their tu
 NEAR: Final = 1 << 20  # a view that lags by no more is waited for, so that the first paint is the present
 BLANK: Final = GIVE_BACK + b"\x1b[H\x1b[2J"  # a terminal as it is at the birth of a session
 FRAME_S: Final = 0.033  # least time between two states sent to a viewer that gets state only
+HAND_OVER_S: Final = 0.004  # between two tries to hand a viewer what it needs to read by itself
 
 
 class Peer(Protocol):
@@ -33,6 +36,9 @@ class Peer(Protocol):
     operator: str
 
     def send(self, message: wire.Message) -> None: ...
+    def pass_on(self, message: wire.Message, *descriptors: int) -> bool:
+        """Send ``message`` and descriptors with it; False if that cannot be done now. Never over a network."""
+        ...
 
 
 class Source(Protocol):
@@ -51,6 +57,8 @@ class Source(Protocol):
     def resized_at(self) -> int: ...
     @property
     def attachments(self) -> Mapping[int, "Attachment"]: ...
+    @property
+    def memory_socket(self) -> Path: ...
     def cursor(self, offset: int) -> str: ...
 
 
@@ -82,6 +90,9 @@ class Attachment:
         self.credit += credit
         self.pump()
 
+    def seen(self, offset: int) -> None:
+        """A viewer that reads by itself has shown output up to ``offset``."""
+
     def resized(self, offset: int) -> None:
         """The session has another size from output ``offset`` on."""
 
@@ -103,7 +114,13 @@ class Attachment:
         if self.over:
             return
         self.stop()
-        self.peer.send(wire.Detached(self.number, cause, self.session.cursor(self.position), ending))
+        offset = self.last
+        self.peer.send(wire.Detached(self.number, cause, self.session.cursor(offset), ending, offset))
+
+    @property
+    def last(self) -> int:
+        """The offset after the last byte that the viewer has, or will read by itself."""
+        return self.position
 
     def stop(self) -> None:
         """End it without a word: the peer is gone."""
@@ -182,7 +199,11 @@ class Stream(Attachment):
 
 
 class Terminal(Attachment):
-    """State as a repaint, then bytes. A window of another size than the session's gets cropped states instead."""
+    """State as a repaint, then bytes. A window of another size than the session's gets cropped states instead.
+
+    A viewer on this machine may be handed the session's memory, to read the bytes itself; ``position`` is then what it
+    says it has seen, and this class only tells it when to jump.
+    """
 
     def __init__(self, session: Source, peer: Peer, ask: wire.Attach, serial: int) -> None:
         super().__init__(session, peer, ask, serial)
@@ -190,6 +211,13 @@ class Terminal(Attachment):
         self._painted = False
         self._timer: asyncio.TimerHandle | None = None
         self._least = 0  # the next repaint must show the output up to here
+        self._wants_look = ask.direct
+        self._look: Look | None = None  # open, handed over or about to be
+        self._direct = False  # handed over
+
+    @property
+    def last(self) -> int:
+        return self.session.head if self._direct else self.position
 
     @property
     def _crops(self) -> bool:
@@ -207,6 +235,36 @@ class Terminal(Attachment):
             self.pump()
         else:
             self._paint(lost=0)
+        if (
+            self._wants_look
+            and sum(getattr(a, "_look", None) is not None for a in session.attachments.values()) < LOOKS_MAX
+        ):
+            self._spawn(self._open_look(), "direct")
+
+    async def _open_look(self) -> None:
+        """Hand the viewer the session's memory as soon as it is in step; until then, or if that fails, it is fed."""
+        try:
+            look = await Look.open(self.session.memory_socket)
+        except (HoldError, OSError) as error:
+            log.debug("%s: not read directly: %s", self.session.id, error)
+            return
+        if self.over:
+            look.close()
+            return
+        self._look = look
+        while not self.over and not self._direct:
+            if not self._painting and self._painted:
+                message = look.message(self.number, self.position)
+                self._direct = self.peer.pass_on(message, look.memory, look.doorbell)
+            if not self._direct:
+                await asyncio.sleep(HAND_OVER_S)  # a socket with bytes still to go out cannot take descriptors along
+        self._moved.set()
+
+    def seen(self, offset: int) -> None:
+        if self._direct and offset > self.position:
+            self.position = min(offset, self.session.head)
+            self._moved.set()
+            self.pump()
 
     def _young(self) -> bool:
         """Whether the state at birth, a blank screen, and all of the little output since tell everything.
@@ -242,15 +300,21 @@ class Terminal(Attachment):
                 self._least = max(self._least, middle)
                 self._paint(lost=behind)
                 return
-        self._send_bytes()
+        if not self._direct:
+            self._send_bytes()
 
     def drained(self) -> bool:
-        return self.over or (not self._painting and self.position >= self.session.head)
+        return self.over or (
+            not self._painting and ((self._direct and not self._crops) or self.position >= self.session.head)
+        )
 
     def stop(self) -> None:
         super().stop()
         if self._timer is not None:
             self._timer.cancel()
+        if self._look is not None:
+            self._look.close()
+            self._look = None
 
     def _frame(self) -> None:
         self._timer = None
@@ -265,6 +329,7 @@ class Terminal(Attachment):
         session = self.session
         size = self.size or session.size
         least = self._least
+        follow = not self._crops
         if session.views.lag(SessionId(session.id), session.head) <= NEAR:
             least = max(least, session.head)
         try:
@@ -277,7 +342,8 @@ class Terminal(Attachment):
             frame = wire.Keyframe(self.number, offset, b"", session.size, max(0, offset - self.position))
         else:
             skipped = max(0, state.offset - self.position) if lost else 0
-            frame = wire.Keyframe(self.number, state.offset, state.data, wire.Size(state.rows, state.cols), skipped)
+            painted = wire.Size(state.rows, state.cols)
+            frame = wire.Keyframe(self.number, state.offset, state.data, painted, skipped, follow)
         self._painting = False
         self._moved.set()
         if self.over:

@@ -135,7 +135,7 @@ class Group:
         frozen = self.freeze()  # nobody forks while we go through them
         seen: set[int] = set()
         for _ in range(KILL_PASSES_MAX):
-            fresh = set(self.members()) - seen
+            fresh = set(self.members()) - seen - {0}  # 0: a process that has no number here
             if not fresh:
                 break
             for pid in fresh:

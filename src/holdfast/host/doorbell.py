@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING, Final
 
 from holdfast.core.ids import SessionId
+from holdfast.host.promptly import run_promptly
 
 if TYPE_CHECKING:
     from holdfast.host.holders import Holder
@@ -92,6 +93,7 @@ class Doorbell:
             loop = asyncio.get_running_loop()
             loop.remove_reader(holder.doorbell)
             self._calm = loop.call_later(self._pace, self._look_again)
+            run_promptly(holder.hello.holder_pid, promptly=False)  # it may not hold up the keystrokes of others
 
     @property
     def _pace(self) -> float:
@@ -106,3 +108,4 @@ class Doorbell:
             self._calm = loop.call_later(self._pace, self._look_again)
         elif self._holder is holder:
             loop.add_reader(holder.doorbell, self._rang)
+            run_promptly(holder.hello.holder_pid)

@@ -8,7 +8,7 @@ import asyncio
 import errno
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -361,8 +361,35 @@ class Holder:
         """How the root process ended; None while it runs, and until its terminal is drained."""
         return self.ring.ended
 
-    async def write(self, position: int, data: bytes, *, term: int = 1) -> Written:
+    @property
+    def busy(self) -> bool:
+        """Whether a write is under way, or an upgrade."""
+        return self._typing.locked()
+
+    def write_at_once(
+        self, position: int, data: bytes, told: Callable[[Written | None], None], *, term: int = 1
+    ) -> bool:
+        """Begin to type ``data``, at most one piece, under ``position``; False: another write is under way, ask later.
+
+        ``told`` is called once with what became of it: ``applied``, or ``partial`` if the terminal took only that much
+        so far; None if ``write`` must find that out, since the link broke or the holder refused.
+        """
+        if self.busy or len(data) > p.INPUT_PIECE:
+            return False
+
+        def answered(kind: int, said: dict[str, p.Value]) -> None:
+            fresh = kind == p.WRITTEN and not p.number(said, "recorded", 0)
+            outcome = _OUTCOMES.get(p.number(said, "outcome", 0)) if fresh else None
+            told(Written(position, p.number(said, "written"), outcome) if outcome in ("applied", "partial") else None)
+
+        fields: dict[str, p.Value] = {"position": position, "at": 0, "total": len(data), "term": term, "data": data}
+        self._link.request(p.WRITE, fields, answered)
+        return True
+
+    async def write(self, position: int, data: bytes, *, at: int = 0, term: int = 1) -> Written:
         """Type ``data`` once under ``position``, which only rises; waits while the terminal takes nothing.
+
+        ``at``: so much of it was typed under this position before.
 
         A position that was used before is answered with what is recorded of it and types nothing (I5). Raises
         HolderLost when the link breaks: adopt again and ask again with the same position, to learn or to do it.
@@ -370,7 +397,6 @@ class Holder:
         """
         async with self._typing:
             self._abort.clear()
-            at = 0
             while True:
                 piece = data[at : at + p.INPUT_PIECE]
                 self._writable.clear()

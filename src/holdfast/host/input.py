@@ -7,8 +7,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from holdfast.core.errors import HolderLost, HoldError, InputUnknown, LineTooLong, Refused, TooMany
 from holdfast.core.inputs import Inputs, Outcome
@@ -24,12 +23,18 @@ LINE_MAX: Final = 4095  # what the kernel's line editor keeps of one line; the r
 Answer = Callable[[wire.Typed | HoldError], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting:
+class _Waiting(NamedTuple):
     ask: wire.Input
     client: str
     operator: str
     attachment: int  # serial in the session, 0: none
+    record: int = 0  # its position in the journal, once it has one
+    taken: int = 0  # bytes of it that the terminal took, as far as is known
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """What the journal keeps of it."""
+        return {"client": self.client, "seq": self.ask.seq, "data": self.ask.data, "attachment": self.attachment}
 
 
 class Lane:
@@ -41,6 +46,7 @@ class Lane:
         self._answers: dict[tuple[str, int], list[tuple[int, Answer]]] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._at_once: _Waiting | None = None  # being typed without the task
         self.last_at = time.monotonic()
         self.typed = 0  # journal position of the newest input
 
@@ -54,12 +60,17 @@ class Lane:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
+        if (waiting := self._at_once) is not None:
+            self._at_once = None
+            self._session.note("typed", {"of": waiting.record, "outcome": "unknown", "written": 0})
+            self._settle(waiting.client, waiting.ask.seq, self._session.gone())
         while self._waiting:
             waiting = self._waiting.popleft()
             self._settle(waiting.client, waiting.ask.seq, self._session.gone())
 
     def submit(self, ask: wire.Input, *, client: str, operator: str, attachment: int, answer: Answer) -> None:
-        """Queue ``ask`` and call ``answer`` once, now or later. A repeated (client, seq) gets the first one's outcome."""
+        """Type ``ask`` in its turn and call ``answer`` once, now or later. A repeated (client, seq) gets the first one's
+        outcome."""
         key = (client, ask.seq)
         if key in self._answers:  # sent again while the first is under way: one typing, two answers
             self._answers[key].append((ask.ref, answer))
@@ -74,12 +85,48 @@ class Lane:
             )
             return
         self._answers[key] = [(ask.ref, answer)]
-        self._waiting.append(_Waiting(ask, client, operator, attachment))
+        waiting = _Waiting(ask, client, operator, attachment)
+        if not (self._waiting or self._at_once is not None) and self._type_at_once(waiting):
+            return
+        self._waiting.append(waiting)
         self._wake.set()
+
+    # ---- a key pressed while nothing else is going on: no task is woken, and whoever watches hears of it afterwards ----
+
+    def _type_at_once(self, waiting: _Waiting) -> bool:
+        """Begin to type if that can be done without waiting for anything; False: it takes its turn."""
+        session, data = self._session, waiting.ask.data
+        holder = session.holder
+        if holder is None or holder.busy or len(data) > LINE_MAX or not session.sizing.settled(waiting.attachment):
+            return False
+        self.last_at = time.monotonic()
+        try:
+            record = session.journal.append("input", waiting.operator, waiting.body)
+        except HoldError as error:
+            self._settle(waiting.client, waiting.ask.seq, error)
+            return True
+        self.typed = record.position
+        self._at_once = waiting._replace(record=record.position)
+        holder.write_at_once(record.position, data, self._typed_at_once)
+        session.announce(record)
+        return True
+
+    def _typed_at_once(self, written: Written | None) -> None:
+        waiting, self._at_once = self._at_once, None
+        if waiting is None:
+            return
+        if written is not None and written.outcome == "applied":
+            self._settle(waiting.client, waiting.ask.seq, Outcome("applied", written.written, written.position))
+        else:  # the rest has to wait for room, or what became of it has to be asked
+            self._waiting.appendleft(waiting._replace(taken=written.written if written else 0))
+        if self._waiting:
+            self._wake.set()
+
+    # ---- everything else ----
 
     async def _run(self) -> None:
         while True:
-            while self._waiting:
+            while self._waiting and self._at_once is None:
                 waiting = self._waiting[0]
                 try:
                     result: Outcome | HoldError = await self._type(waiting)
@@ -91,38 +138,35 @@ class Lane:
             await self._wake.wait()
 
     async def _type(self, waiting: _Waiting) -> Outcome:
-        session, ask = self._session, waiting.ask
-        await session.ready()
-        await self._check_line(ask.data)
-        if waiting.attachment:
-            await session.typed_by(waiting.attachment)
-        self.last_at = time.monotonic()
-        body = {"client": waiting.client, "seq": ask.seq, "data": ask.data, "attachment": waiting.attachment}
-        record = session.record("input", waiting.operator, body)
-        self.typed = record.position
+        session, ask, position = self._session, waiting.ask, waiting.record
+        if not position:
+            await session.ready()
+            await self._check_line(ask.data)
+            if waiting.attachment:
+                await session.typed_by(waiting.attachment)
+            self.last_at = time.monotonic()
+            position = self.typed = session.record("input", waiting.operator, waiting.body).position
         try:
-            written = await self._written(record.position, ask.data)
+            written = await self._written(position, ask.data, waiting.taken)
         except BaseException:
             # The next record of this generation would imply "applied": what is not known must be said.
-            session.note("typed", {"of": record.position, "outcome": "unknown", "written": 0})
+            session.note("typed", {"of": position, "outcome": "unknown", "written": 0})
             raise
-        outcome = Outcome(written.outcome, written.written, record.position)
+        outcome = Outcome(written.outcome, written.written, position)
         if written.outcome != "applied":
-            session.record(
-                "typed", "host", {"of": record.position, "outcome": written.outcome, "written": written.written}
-            )
+            session.record("typed", "host", {"of": position, "outcome": written.outcome, "written": written.written})
         return outcome
 
-    async def _written(self, position: int, data: bytes) -> Written:
+    async def _written(self, position: int, data: bytes, at: int) -> Written:
         session = self._session
         while True:
             holder = await session.ready()
             try:
-                return await holder.write(position, data)
+                return await holder.write(position, data, at=at)
             except HolderLost:
                 # The holder died under the write. Its successor knows from the header what the terminal took of this
                 # position: asking again under the same position can only type what was never begun (I5).
-                continue
+                at = 0
             except Refused:
                 if holder.ended is None and session.root_lives():
                     raise

@@ -14,6 +14,9 @@ from holdfast.holder import protocol as p
 _CREDENTIALS: Final = struct.Struct("3i")
 _OLDEST: Final = 1
 """The oldest protocol version this host still speaks."""
+LOST: Final = -1
+"""Instead of the kind of an answer: the link ended before it came."""
+Told = Callable[[int, dict[str, p.Value]], None]
 
 
 class Link:
@@ -29,7 +32,7 @@ class Link:
         self.why = "the link ended"
         self._sock, self._loop = sock, asyncio.get_running_loop()
         self._frames = p.Frames(frame_bytes_max)
-        self._waiting: dict[int, asyncio.Future[tuple[int, dict[str, p.Value]]]] = {}
+        self._waiting: dict[int, Told] = {}
         self._last = 0
         self._unsent = b""
         self._loop.add_reader(sock.fileno(), self._readable)
@@ -60,10 +63,9 @@ class Link:
         except p.BadFrame as bad:
             self.why, data, frames = f"it sent no frame: {bad}", b"", []
         for kind, request, fields in frames:
-            waiting = self._waiting.pop(request, None)
-            if waiting is not None:
-                if not waiting.done():
-                    waiting.set_result((kind, fields))
+            told = self._waiting.pop(request, None)
+            if told is not None:
+                told(kind, fields)
             elif not request:
                 self.on_notice(kind, fields)
         if not data:
@@ -99,19 +101,31 @@ class Link:
         if self._unsent:
             self._loop.add_writer(self._sock.fileno(), self._writable)
 
+    def request(self, kind: int, fields: p.Fields, told: Told, *fds: int) -> int:
+        """Send a request; ``told`` is called once with its answer, or with LOST. Return its number."""
+        self._last += 1
+        if self.lost.is_set():
+            told(LOST, {})
+            return self._last
+        self._waiting[self._last] = told
+        self.send(kind, self._last, fields, *fds)
+        return self._last
+
     async def ask(self, kind: int, fields: p.Fields | None = None, *fds: int) -> dict[str, p.Value]:
         """Send a request and return its answer. Raises HolderLost, Fenced, Refused (its code in ``details``)."""
-        if self.lost.is_set():
-            raise HolderLost(self.who, self.why)
-        self._last += 1
-        request = self._last
         answered: asyncio.Future[tuple[int, dict[str, p.Value]]] = self._loop.create_future()
-        self._waiting[request] = answered
+
+        def told(kind: int, fields: dict[str, p.Value]) -> None:
+            if not answered.done():
+                answered.set_result((kind, fields))
+
+        request = self.request(kind, fields or {}, told, *fds)
         try:
-            self.send(kind, request, fields or {}, *fds)
             said, answer = await answered
         finally:
             self._waiting.pop(request, None)
+        if said == LOST:
+            raise HolderLost(self.who, self.why)
         if said == p.REFUSED:
             raise refusal(self.who, answer)
         if said == p.UNSUPPORTED:
@@ -144,9 +158,9 @@ class Link:
         self._sock.close()
         for fd in self.take_descriptors():
             os.close(fd)
-        for waiting in self._waiting.values():
-            if not waiting.done():
-                waiting.set_exception(HolderLost(self.who, self.why))
+        waiting, self._waiting = self._waiting, {}
+        for told in waiting.values():
+            told(LOST, {})
         self.on_lost()
 
 

@@ -92,6 +92,21 @@ class Connection(asyncio.BufferedProtocol):
             log.warning("pid %d does not read what it asked for; its connection is closed", self.pid)
             transport.abort()
 
+    def pass_on(self, message: wire.Message, *descriptors: int) -> bool:
+        """Send ``message`` with ``descriptors``; False if bytes wait to go out before it, or the peer is gone."""
+        transport = self._transport
+        if transport is None or transport.is_closing() or transport.get_write_buffer_size():
+            return False
+        data = framed(message)
+        with socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno())) as same:
+            try:
+                sent = socket.send_fds(same, [data], descriptors)
+            except OSError:
+                return False
+        if sent < len(data):
+            transport.write(data[sent:])
+        return True
+
     def close(self) -> None:
         """Close once what was sent is out."""
         if self._transport is not None:
@@ -122,6 +137,9 @@ class Connection(asyncio.BufferedProtocol):
             case wire.Credit():
                 if (held := self._attached.get(message.attachment)) is not None and message.size > 0:
                     held[1].more(message.size)
+            case wire.Seen():
+                if (held := self._attached.get(message.attachment)) is not None:
+                    held[1].seen(message.offset)
             case wire.Ping():
                 self.send(wire.Pong(message.mark))
             case wire.Detach():

@@ -11,6 +11,7 @@ import os
 import signal as signals
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from holdfast.core import life
@@ -96,6 +97,11 @@ class Session:
     def size(self) -> wire.Size:
         return wire.Size(*self.sizing.size)
 
+    @property
+    def memory_socket(self) -> Path:
+        """Where the holder listens."""
+        return self._host.places.holders / f"{self.id}.sock"
+
     def cursor(self, offset: int) -> str:
         """Return where a client stands that has seen output up to ``offset``."""
         journal = self.journal
@@ -119,12 +125,17 @@ class Session:
         ending = self.sheet.ending or wire.Ending("lost", time.time(), None, "the host is stopping")
         return SessionEnded(self.name, how=ending.how, status=ending.status, at=ending.at, why=ending.why)
 
+    @property
+    def holder(self) -> Holder | None:
+        """The link to the holder; None while it is being replaced, and after the end."""
+        return self._holder
+
     # ---- the journal ----
 
     def record(self, kind: str, operator: str, body: dict[str, Any]) -> Record:
         """Append to the journal and tell those who watch. Raises StorageFailed when the journal cannot take it."""
         record = self.journal.append(kind, operator, body, at_ns=time.time_ns())
-        self._announce(record)
+        self.announce(record)
         return record
 
     def note(self, kind: str, body: dict[str, Any]) -> None:
@@ -134,7 +145,8 @@ class Session:
         except HoldError as error:
             log.warning("%s: %s", self.id, error)
 
-    def _announce(self, record: Record) -> None:
+    def announce(self, record: Record) -> None:
+        """Tell those who watch of a record that was appended."""
         for attachment in self.attachments.values():
             if attachment.wants_events:
                 attachment.peer.send(

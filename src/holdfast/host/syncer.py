@@ -1,8 +1,10 @@
 """Tell the disk to keep what was written, for every journal of this host, in one thread that nobody waits for."""
 
+import asyncio
 import logging
 import os
 import threading
+import time
 from typing import Final
 
 log = logging.getLogger(__name__)
@@ -21,6 +23,7 @@ class Syncer:
         self._dirty: dict[int, str] = {}
         self._retired: dict[int, str] = {}
         self._busy = False
+        self._due = float("inf")  # monotonic seconds: when what is dirty has been gathered; inf: a delay after waking
         self._thread: threading.Thread | None = None
         self._stopping = False
         self._troubles: dict[str, str] = {}
@@ -32,7 +35,7 @@ class Syncer:
             fresh = not self._dirty and not self._retired
             self._dirty[fd] = owner
             if fresh:
-                self._start()
+                self._start_later()
 
     def retire(self, fd: int, owner: str) -> None:
         """Sync ``fd`` once more if it is dirty, then close it."""
@@ -49,6 +52,8 @@ class Syncer:
     def settle(self, timeout: float = 10.0) -> bool:
         """Wait until everything written so far is synced; False if that took longer than ``timeout`` seconds."""
         with self._lock:
+            if self._dirty or self._retired:
+                self._start()
             return self._lock.wait_for(lambda: not (self._dirty or self._retired or self._busy), timeout)
 
     def close(self, timeout: float = 10.0) -> bool:
@@ -62,6 +67,21 @@ class Syncer:
             thread.join(timeout)
         return done
 
+    def _start_later(self) -> None:
+        """Wake the thread when it is due. In an event loop by a timer: waking it now would cost the keystroke whose
+        record this is some tenths of a millisecond."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._start()
+        else:
+            self._due = time.monotonic() + self._delay_s
+            loop.call_later(self._delay_s, self._wake)
+
+    def _wake(self) -> None:
+        with self._lock:
+            self._start()
+
     def _start(self) -> None:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="journal sync", daemon=True)
@@ -74,7 +94,7 @@ class Syncer:
                 self._lock.wait_for(lambda: self._dirty or self._retired or self._stopping)
                 if not (self._dirty or self._retired):
                     return
-                if not self._stopping:
+                if not self._stopping and time.monotonic() < self._due:
                     self._lock.wait_for(lambda: self._stopping, self._delay_s)  # gather
                 dirty, self._dirty = self._dirty, {}
                 retired, self._retired = self._retired, {}

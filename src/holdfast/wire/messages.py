@@ -158,6 +158,7 @@ class Attach(Message, frozen=True, tag="attach"):
     observe: bool = False
     credit: int = 1 << 20  # bytes the host may send before more credit
     cursor: str = ""  # a cursor from an earlier attachment: exact resume and rollback detection
+    direct: bool = False  # on this machine: let the viewer read the session's memory itself (``Direct``)
 
 
 class Detach(Message, frozen=True, tag="detach"):
@@ -170,6 +171,13 @@ class Credit(Message, frozen=True, tag="credit"):
 
     attachment: int
     size: int
+
+
+class Seen(Message, frozen=True, tag="seen"):
+    """A viewer that reads by itself (``Direct``) has shown output up to ``offset``; it may not fall far behind."""
+
+    attachment: int
+    offset: int
 
 
 class Input(Message, frozen=True, tag="input"):
@@ -351,7 +359,8 @@ class Attached(Message, frozen=True, tag="attached"):
 
 
 class Keyframe(Message, frozen=True, tag="keyframe"):
-    """State at ``offset``: ``repaint`` brings a terminal of ``size`` to it. Bytes from ``offset`` follow as ``Output``.
+    """State at ``offset``: ``repaint`` brings a terminal of ``size`` to it. Bytes from ``offset`` follow as ``Output``,
+    unless ``follow`` is false: then only further states do, because the viewer's window has another size.
     ``lost`` > 0: that many bytes before ``offset`` were skipped for this viewer."""
 
     attachment: int
@@ -359,6 +368,25 @@ class Keyframe(Message, frozen=True, tag="keyframe"):
     repaint: bytes
     size: Size
     lost: int = 0
+    follow: bool = True
+
+
+class Direct(Message, frozen=True, tag="direct"):
+    """Output from ``offset`` on comes no more: the viewer reads it itself from two descriptors that came along.
+
+    They are the session's memory, read only, and an eventfd that rings when it grew. In the memory, 64-bit numbers of
+    this machine's byte order stand at ``head_at`` (offset after the last byte produced) and ``start_at`` (bytes before
+    it are gone); the byte of offset N stands at ``ring_at + N % ring_bytes``, as long as ``head - N`` is at most
+    ``ring_bytes - slack``. After a ``Keyframe`` reading goes on at its offset, if it says ``follow``.
+    """
+
+    attachment: int
+    offset: int
+    head_at: int
+    start_at: int
+    ring_at: int
+    ring_bytes: int
+    slack: int
 
 
 class Output(Message, frozen=True, tag="output"):
@@ -403,12 +431,14 @@ class Event(Message, frozen=True, tag="event"):
 
 
 class Detached(Message, frozen=True, tag="detached"):
-    """The attachment is over. ``cause``: asked, superseded, ended, host-stopping, gone. ``ending`` if the session ended."""
+    """The attachment is over. ``cause``: asked, superseded, ended, host-stopping, gone. ``ending`` if the session ended.
+    ``offset``: after the last byte of output that belongs to it; who reads by itself (``Direct``) shows the rest first."""
 
     attachment: int
     cause: str
     cursor: str = ""
     ending: Ending | None = None
+    offset: int = 0
 
 
 class Typed(Message, frozen=True, tag="typed"):
@@ -483,10 +513,10 @@ class Upgraded(Message, frozen=True, tag="upgraded"):
 
 
 ToHost = (
-    Hello | Ping | Pong | Open | List | Info | Attach | Detach | Credit | Input | Resize | Signal | Kill | Keep | Rename
+    Hello | Ping | Pong | Open | List | Info | Attach | Detach | Credit | Seen | Input | Resize | Signal | Kill | Keep | Rename
     | Forget | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
 )  # fmt: skip
 ToClient = (
-    Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Output | Gap | Rows | Event
+    Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Direct | Output | Gap | Rows | Event
     | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded
 )  # fmt: skip
