@@ -357,7 +357,7 @@ class Channel:
                 self._fed(message)
             case wire.Ping():
                 self._send(wire.Pong(message.mark))
-            case wire.Pong() | wire.Welcome() | wire.Direct():  # nothing here asks to read directly
+            case wire.Pong() | wire.Welcome() | wire.Silent() | wire.Direct():  # nothing here asks to read directly
                 pass
             case wire.Failed():
                 self._failed(message)

@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from holdfast.client import dial
+from holdfast.client import dial, where
 from holdfast.client.lean import fresh_id
 from holdfast.client.places import socket_path
 from holdfast.core.errors import HostUnreachable, Timeout, WrongVersion, revived
@@ -35,6 +35,7 @@ class Connection:
     def __init__(self, path: str | None = None, *, start: bool = True, face: str = "cli") -> None:
         """Connect; start the host if none listens and ``start``. Raises HostUnreachable, WrongVersion."""
         self.path = path or socket_path()
+        start = start and not where.elsewhere(self.path)
         try:
             self._socket = dial.reach(self.path, start=start)
         except dial.Unreachable as error:

@@ -8,7 +8,7 @@ from os import close
 from select import POLLIN, POLLOUT, poll
 from time import monotonic
 
-from holdfast.client import lean
+from holdfast.client import lean, where
 from holdfast.client.dial import Unreachable, dial
 from holdfast.client.window import receive
 
@@ -112,7 +112,12 @@ class Conversation:
             self.begin(dial(self.path))
         except Unreachable as error:
             self.retry_at = now + self._patience(silent)
-            if error.absent and silent >= START_S and now - self.started_at > START_AGAIN_S:
+            if (
+                error.absent
+                and not where.elsewhere(self.path)
+                and silent >= START_S
+                and now - self.started_at > START_AGAIN_S
+            ):
                 self._start_host(now)
 
     def _start_host(self, now: float) -> None:

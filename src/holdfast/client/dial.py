@@ -27,8 +27,13 @@ class Unreachable(Exception):
 def dial(path: str) -> socket:
     """Return a blocking connection to the host that listens at ``path``.
 
-    Raises Unreachable; also when the listener is another user's, who could have put a socket in a shared folder.
+    Raises Unreachable; also when the listener is another user's, who could have put a socket in a shared folder. A path
+    ``@PROFILE/HOST`` (client.where) leads through relays; what goes wrong there is said on the connection.
     """
+    if path.startswith("@"):
+        from holdfast.client.remote import dial as dial_elsewhere
+
+        return dial_elsewhere(path)
     line = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     try:
         line.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER)

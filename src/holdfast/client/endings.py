@@ -16,6 +16,8 @@ CONTRACT = (
 )
 _BY_CODE = {
     "no-such-session": NO_SUCH,
+    "no-such-host": NO_SUCH,
+    "relay-unreachable": UNREACHABLE,
     "host-unreachable": UNREACHABLE,
     "wrong-version": UNREACHABLE,
     "bad-message": UNREACHABLE,

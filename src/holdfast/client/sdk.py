@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from holdfast.client import events as ev
+from holdfast.client import where
 from holdfast.client.channel import Channel, Feed
 from holdfast.client.keys import key_bytes
 from holdfast.client.lean import fresh_id
@@ -30,11 +31,14 @@ PIECE: Final = 1 << 16  # bytes in one input
 def connect(path: str | None = None, *, start: bool = True, patience: float = PATIENCE_S) -> Client:
     """Return a client of this user's host, which is started if none runs and ``start``. Use it with ``async with``.
 
-    ``path`` is a host's socket, by default the user's own. ``patience``: seconds to wait for a host that went away.
+    ``path`` is a host's socket, by default the user's own, or ``@HOST`` for a host elsewhere, met at relays.
+    ``patience``: seconds to wait for a host that went away.
     """
     own = socket_path()
     inside = os.environ.get("HOLDFAST_SESSION", "")
     start = start and path in (None, own)  # another user's or a test's host is not ours to start
+    if path is not None and "@" in path and not path.startswith("/"):
+        path = where.split(path)[1]
     return Client(Channel(path or own, start=start, patience=patience, face="sdk", inside=inside))
 
 

@@ -52,11 +52,32 @@ class Kind(enum.StrEnum):
     CARRIED = "carried"  # what core.inputs must know at the head of a segment
 
 
+class Proof(NamedTuple):
+    """That an operator asked for this very action: ``signature`` by ``key`` over ``statement`` (docs/channel.md), which
+    commits to the action under ``salt``."""
+
+    key: bytes
+    statement: bytes
+    salt: bytes
+    signature: bytes
+
+
+class Author(str):
+    """An operator in a record, and the proof if the action was signed. Equal to the plain text of the operator."""
+
+    proof: Proof | None
+
+    def __new__(cls, operator: str, proof: Proof | None = None) -> "Author":
+        made = super().__new__(cls, operator)
+        made.proof = proof
+        return made
+
+
 class Record(msgspec.Struct, frozen=True, array_like=True):
     """One thing that happened. ``position`` counts from 1 without holes; ``prev`` is the hash of the record before.
 
-    ``at_ns`` is Unix time. ``signature``, ``salt`` and ``commitment`` are the operator's own, empty until operators
-    have keys. ``body`` holds plain values and bytes.
+    ``at_ns`` is Unix time. ``signature``, ``salt``, ``statement`` and ``key`` are the operator's own (``Proof``), empty
+    where the kernel vouched for a local operator or the host itself acted. ``body`` holds plain values and bytes.
     """
 
     position: int
@@ -70,7 +91,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
     prev: bytes
     signature: bytes = b""
     salt: bytes = b""
-    commitment: bytes = b""
+    statement: bytes = b""
+    key: bytes = b""
 
 
 class Anchor(msgspec.Struct, frozen=True, array_like=True):
@@ -144,9 +166,11 @@ class Chain:
         Raises ValueError for a kind that is not in ``Kind`` or a record over ``RECORD_BYTES_MAX``: both are defects of
         the caller, since what operators send is bounded before it gets here.
         """
+        proof = operator.proof if isinstance(operator, Author) else None
         record = Record(
-            self.position + 1, at_ns, incarnation, epoch, generation, Kind(kind).value, operator, dict(body), self.head
-        )
+            self.position + 1, at_ns, incarnation, epoch, generation, Kind(kind).value, str(operator), dict(body), self.head,
+            *((proof.signature, proof.salt, proof.statement, proof.key) if proof else ()),
+        )  # fmt: skip
         data = encoded(record)
         if len(data) > RECORD_BYTES_MAX:
             raise ValueError(f"a {kind} record of {len(data)} bytes is over the limit of {RECORD_BYTES_MAX}")

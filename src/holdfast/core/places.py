@@ -34,6 +34,11 @@ class Places:
         return self.state / "sessions"
 
     @property
+    def keys(self) -> Path:
+        """The folder with this user's own keys and certificates, one folder a profile."""
+        return self.state / "keys"
+
+    @property
     def host_log(self) -> Path:
         return self.state / "host.log"
 

@@ -40,6 +40,14 @@ class Peer(Protocol):
         """Send ``message`` and descriptors with it; False if that cannot be done now. Never over a network."""
         ...
 
+    def room(self) -> int | None:
+        """Bytes of output that may be sent now without waiting in front of what is newer; None: no matter."""
+        ...
+
+    def patience(self) -> int | None:
+        """Bytes behind which a viewer on this path is better served with state; None: what the settings say."""
+        ...
+
 
 class Source(Protocol):
     """The session as an attachment sees it."""
@@ -153,7 +161,11 @@ class Attachment:
             if left <= 0:
                 self._again()
                 return
-            chunk = session.output.read(self.position, min(CHUNK, self.credit, head - self.position))
+            room = self.peer.room()
+            if room is not None and room <= 0:
+                return  # the path is full: the link calls when there is room again
+            size = min(CHUNK, self.credit, head - self.position, CHUNK if room is None else room)
+            chunk = session.output.read(self.position, size)
             if chunk.offset > self.position:
                 self.peer.send(wire.Gap(self.number, self.position, chunk.offset, chunk.why or "evicted"))
                 self.position = chunk.offset
@@ -211,6 +223,7 @@ class Terminal(Attachment):
         self._painted = False
         self._timer: asyncio.TimerHandle | None = None
         self._least = 0  # the next repaint must show the output up to here
+        self._stale = False  # what was sent may not arrive: the next is to be a state
         self._wants_look = ask.direct
         self._look: Look | None = None  # open, handed over or about to be
         self._direct = False  # handed over
@@ -260,6 +273,11 @@ class Terminal(Attachment):
                 await asyncio.sleep(HAND_OVER_S)  # a socket with bytes still to go out cannot take descriptors along
         self._moved.set()
 
+    def restate(self) -> None:
+        """What was sent is not delivered any more: go on with a state."""
+        self._stale = True
+        self.pump()
+
     def seen(self, offset: int) -> None:
         if self._direct and offset > self.position:
             self.position = min(offset, self.session.head)
@@ -286,13 +304,20 @@ class Terminal(Attachment):
     def pump(self) -> None:
         if self._painting or self.over or self.credit <= 0:
             return
+        if self._stale and self.peer.room() != 0:
+            self._stale = False
+            self._paint(lost=max(1, self.session.head - self.position))
+            return
         session = self.session
         if self._crops:
-            if self.position < session.head and self._timer is None:
+            if self.position < session.head and self._timer is None and self.peer.room() != 0:
                 self._timer = asyncio.get_running_loop().call_later(FRAME_S, self._frame)
             return
         behind = session.head - self.position
-        if behind > session.config.lag_bytes and self._painted:
+        patience = self.peer.patience()
+        if behind > (session.config.lag_bytes if patience is None else patience) and self._painted:
+            if self.peer.room() == 0:
+                return
             seen = session.head - session.views.lag(SessionId(session.id), session.head)
             middle = self.position + behind // 2
             if seen > middle or len(session.attachments) > 1:
@@ -379,7 +404,7 @@ class Screen(Attachment):
         self.pump()
 
     def pump(self) -> None:
-        if self.over or self._busy or self._timer is not None or self.credit <= 0:
+        if self.over or self._busy or self._timer is not None or self.credit <= 0 or self.peer.room() == 0:
             return
         if not self._begun or self.position < max(self.session.head, self._least):
             self._timer = asyncio.get_running_loop().call_later(FRAME_S, self._fetch)

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import holdfast
+from holdfast.core import identity as identity_core
 from holdfast.core.errors import CannotStart, Fenced, HoldError, NameTaken, NoSuchSession, TooMany
+from holdfast.core.identity import Revocations
 from holdfast.core.ids import SessionId, checked_name, host_id, is_session_id, session_id
+from holdfast.core.journal import Author
 from holdfast.core.life import Signal
 from holdfast.core.places import Places
 from holdfast.core.sizing import clamped
@@ -25,8 +28,10 @@ from holdfast.host.archive import Archive, Archiver
 from holdfast.host.cgroups import Groups
 from holdfast.host.config import Config
 from holdfast.host.holders import Holder, Keeper, Plan
+from holdfast.host.identity import Identity, now_s
 from holdfast.host.journal import Journal
 from holdfast.host.output import Output
+from holdfast.host.relays import Relays
 from holdfast.host.session import Session, exit_code
 from holdfast.host.store import Sheet, Shelf
 from holdfast.host.tuple import read_stat
@@ -34,7 +39,7 @@ from holdfast.host.views import Views, ViewState
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
-    from holdfast.host.server import Connection
+    from holdfast.host.clients import Client
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +66,7 @@ class Host:
         self.sessions: dict[str, Session] = {}
         self.shelf = Shelf(places.sessions)
         self.groups = Groups.find(str(places.state))
+        self.identity = Identity(places.state / "identity")
         self.archiver = Archiver()
         self.views = Views(source=self, on_reply=self._reply, on_state=self._view_state)
         self._keeper: Keeper | None = None
@@ -68,6 +74,8 @@ class Host:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._showing: dict[str, int] = {}
         self._strangers: dict[str, Session] = {}  # they run, and cannot be reached
+        self.clients: set[Client] = set()
+        self.relays = Relays(self)
 
     # ---- beginning and end ----
 
@@ -95,6 +103,7 @@ class Host:
                 else:
                     group.create_task(one(sheet), name=f"restore {sheet.id}")
         self._forget_old()
+        self.relays.follow()
 
     def _generation_up(self) -> None:
         """Take the next generation number, and the identity made at the first start."""
@@ -105,6 +114,8 @@ class Host:
             self.id, self.generation = host, int(generation) + 1
         except (FileNotFoundError, ValueError):
             self.id, self.generation = host_id(secrets.token_bytes(16)), 1
+        if self.identity.exists:
+            self.id = identity_core.host_id(self.identity.pair.key)
         store.write_durably(path, f"{self.id} {self.generation}\n".encode())
 
     async def keeper(self) -> Keeper:
@@ -122,6 +133,7 @@ class Host:
     async def stop(self) -> None:
         """Let go of everything; sessions run on, held by their holders."""
         self.stopping = True
+        await self.relays.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
                 for session in self.sessions.values():
@@ -164,18 +176,58 @@ class Host:
         await self._try_strangers()
         self._forget_old()
 
+    # ---- who it is ----
+
+    @property
+    def revocations(self) -> Revocations:
+        """What the tenant has taken back, as far as this host knows."""
+        return self.identity.revocations
+
+    def epoch(self, about: str) -> int:
+        """Return the fencing number of the home of a session, or of this host for what has no session yet."""
+        return 1  # sessions stay where they were born, so far
+
+    def identity_said(self, ref: int) -> wire.Identity:
+        """Return who this host is; it gets keys now if it has none."""
+        mine = self.identity
+        key = mine.pair.key
+        self.id = identity_core.host_id(key)
+        record = mine.record(now=now_s()) if mine.tenant else b""
+        return wire.Identity(ref, key, mine.tenant, mine.certificates, self.relays.states(), record)
+
+    def enrol(self, ask: wire.Enrol) -> None:
+        """Become a member of a tenant, or renew that, and dial its relays. Raises HoldError."""
+        self.identity.enrol(
+            tenant=ask.tenant, certificates=ask.certificates, relays=ask.relays, name=ask.name, now=now_s()
+        )
+        self.id = identity_core.host_id(self.identity.pair.key)
+        self.relays.follow()
+
+    def learn(self, revocations: bytes, issuer: bytes) -> None:
+        """Take note of a revocation list and cut off at once who falls under it (R56). Raises HoldError."""
+        if self.identity.learn(revocations, issuer=issuer, now=now_s()):
+            self.relays.pass_on(revocations, issuer)
+            self.reconsider()
+
+    def reconsider(self) -> None:
+        """Rights may have ended: look at everybody who is here."""
+        for client in list(self.clients):
+            client.reconsider()
+
     # ---- sessions ----
 
-    def find(self, name: str) -> Session:
+    def known(self, name: str) -> Session | None:
         """Return the session ``name`` means: an id, or a name (the running one, else the one that ended last)."""
         if is_session_id(name):
-            if (known := self.sessions.get(name)) is not None:
-                return known
+            return self.sessions.get(name)
+        named = (s for s in self.sessions.values() if s.name == name)
+        return min(named, key=lambda s: (s.over, -s.sheet.created_at), default=None)
+
+    def find(self, name: str) -> Session:
+        """Return what ``known`` does. Raises NoSuchSession."""
+        if (found := self.known(name)) is None:
             raise NoSuchSession(name)
-        named = [s for s in self.sessions.values() if s.name == name]
-        if not named:
-            raise NoSuchSession(name)
-        return min(named, key=lambda s: (s.over, -s.sheet.created_at))
+        return found
 
     def running(self) -> list[Session]:
         """Return the sessions that have not ended."""
@@ -357,9 +409,9 @@ class Host:
                 del self._showing[session.id]
                 self.views.close_session(SessionId(session.id))
 
-    async def serve(self, message: wire.ToHost, peer: "Connection") -> wire.Message | None:
-        """Return the answer to ``message``."""
-        return await requests.serve(self, message, peer)
+    async def serve(self, message: wire.ToHost, peer: "Client", by: Author) -> wire.Message | None:
+        """Return the answer to ``message``, asked ``by`` that operator, who may."""
+        return await requests.serve(self, message, peer, by)
 
     async def upgrade(self, operator: str) -> tuple[int, int, dict[str, str]]:
         """Put this version's code under the keeper and all holders, one after the other, in place (R17).

@@ -68,6 +68,16 @@ class Lane:
             waiting = self._waiting.popleft()
             self._settle(waiting.client, waiting.ask.seq, self._session.gone())
 
+    def drop(self, client: str) -> int:
+        """Forget what ``client`` submitted and is not being typed yet; it is answered as not typed. Return how many."""
+        dropped = [each for each in self._waiting if each.client == client and not each.record]
+        if self._waiting and dropped and dropped[0] is self._waiting[0]:
+            del dropped[0]  # the task is at it
+        for waiting in dropped:
+            self._waiting.remove(waiting)
+            self._settle(client, waiting.ask.seq, Refused("the right to type was taken back; this was not typed"))
+        return len(dropped)
+
     def submit(self, ask: wire.Input, *, client: str, operator: str, attachment: int, answer: Answer) -> None:
         """Type ``ask`` in its turn and call ``answer`` once, now or later. A repeated (client, seq) gets the first one's
         outcome."""

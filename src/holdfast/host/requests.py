@@ -5,39 +5,43 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from holdfast.core.admission import visible
 from holdfast.core.errors import BadMessage, NameTaken, Refused
 from holdfast.core.ids import SessionId, checked_name
+from holdfast.core.journal import Author
 from holdfast.host.tuple import live_tuple
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
+    from holdfast.host.clients import Client
     from holdfast.host.host import Host
-    from holdfast.host.server import Connection
 
 READ_MAX: Final = 1 << 20
 HISTORY_MAX: Final = 10_000
 RECORDS_MAX: Final = 1024
 
 
-async def serve(host: "Host", message: wire.ToHost, peer: "Connection") -> wire.Message | None:
+async def serve(host: "Host", message: wire.ToHost, peer: "Client", by: Author) -> wire.Message | None:
     """Return the answer to ``message``. Raises HoldError for what cannot be done."""
     handler = HANDLERS.get(type(message))
     if handler is None:
         raise BadMessage(f"{type(message).__name__} is not a request")
-    return await handler(host, message, peer)
+    return await handler(host, message, peer, by)
 
 
-async def _open(host: "Host", ask: wire.Open, peer: "Connection") -> wire.Message:
-    session, created = await host.open(ask, peer.client, peer.operator)
+async def _open(host: "Host", ask: wire.Open, peer: "Client", by: Author) -> wire.Message:
+    session, created = await host.open(ask, peer.client, by)
     return wire.Opened(ask.ref, session.info(), created)
 
 
-async def _list(host: "Host", ask: wire.List, peer: "Connection") -> wire.Message:
-    shown = [s for s in host.sessions.values() if ask.ended or not s.over]
+async def _list(host: "Host", ask: wire.List, peer: "Client", by: Author) -> wire.Message:
+    there = {s.id: s for s in host.sessions.values() if ask.ended or not s.over}
+    ids = visible(there, peer.authority, now=int(time.time()), revoked=host.revocations)
+    shown = [there[session] for session in ids]
     return wire.Listing(ask.ref, tuple(s.info() for s in sorted(shown, key=lambda s: s.sheet.created_at)))
 
 
-async def _info(host: "Host", ask: wire.Info, peer: "Connection") -> wire.Message:
+async def _info(host: "Host", ask: wire.Info, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
     live: dict[str, Any] = {}
     if not session.over:
@@ -48,48 +52,48 @@ async def _info(host: "Host", ask: wire.Info, peer: "Connection") -> wire.Messag
     return wire.Tuple(ask.ref, session.info(), live)
 
 
-async def _resize(host: "Host", ask: wire.Resize, peer: "Connection") -> wire.Message:
+async def _resize(host: "Host", ask: wire.Resize, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
     attachment = peer.attachment(ask.attachment)
-    return wire.Done(ask.ref, await session.resize(ask, peer.operator, attachment))
+    return wire.Done(ask.ref, await session.resize(ask, by, attachment))
 
 
-async def _signal(host: "Host", ask: wire.Signal, peer: "Connection") -> wire.Message:
-    return wire.Done(ask.ref, await host.find(ask.session).signal(ask.signal, peer.operator, tree=ask.tree))
+async def _signal(host: "Host", ask: wire.Signal, peer: "Client", by: Author) -> wire.Message:
+    return wire.Done(ask.ref, await host.find(ask.session).signal(ask.signal, by, tree=ask.tree))
 
 
-async def _kill(host: "Host", ask: wire.Kill, peer: "Connection") -> wire.Message:
+async def _kill(host: "Host", ask: wire.Kill, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
     if session.over:
         raise session.gone()
     grace_s = min(max(ask.grace_s, 0.0), 60.0)
-    return wire.Ended(ask.ref, await session.kill(peer.operator, grace_s=grace_s))
+    return wire.Ended(ask.ref, await session.kill(by, grace_s=grace_s))
 
 
-async def _keep(host: "Host", ask: wire.Keep, peer: "Connection") -> wire.Message:
+async def _keep(host: "Host", ask: wire.Keep, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
     if session.over:
         raise session.gone()
     until = time.time() + ask.for_s if ask.for_s > 0 else None
-    record = session.record("keep", peer.operator, {"until": until})
+    record = session.record("keep", by, {"until": until})
     session.watch.keep(until)
     return wire.Done(ask.ref, record.position)
 
 
-async def _rename(host: "Host", ask: wire.Rename, peer: "Connection") -> wire.Message:
+async def _rename(host: "Host", ask: wire.Rename, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
     name = checked_name(ask.name)
     if any(s.name == name and s is not session for s in host.running()):
         raise NameTaken(name)
     position = session.journal.position
     if not session.over:
-        position = session.record("rename", peer.operator, {"from": session.name, "to": name}).position
+        position = session.record("rename", by, {"from": session.name, "to": name}).position
     session.sheet.name = name
     session.save()
     return wire.Done(ask.ref, position)
 
 
-async def _forget(host: "Host", ask: wire.Forget, peer: "Connection") -> wire.Message:
+async def _forget(host: "Host", ask: wire.Forget, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
     if not session.over:
         raise Refused(
@@ -99,7 +103,7 @@ async def _forget(host: "Host", ask: wire.Forget, peer: "Connection") -> wire.Me
     return wire.Done(ask.ref)
 
 
-async def _read(host: "Host", ask: wire.ReadOutput, peer: "Connection") -> wire.Message:
+async def _read(host: "Host", ask: wire.ReadOutput, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
     start = session.output.start if ask.offset < 0 else ask.offset
     if start >= session.head:
@@ -108,14 +112,14 @@ async def _read(host: "Host", ask: wire.ReadOutput, peer: "Connection") -> wire.
     return wire.OutputRange(ask.ref, chunk.offset, chunk.data, session.head, chunk.why if chunk.offset > start else "")
 
 
-async def _screen(host: "Host", ask: wire.GetScreen, peer: "Connection") -> wire.Message:
+async def _screen(host: "Host", ask: wire.GetScreen, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
     async with session.viewed():
         state = await session.views.screen(SessionId(session.id), at_least=session.head)
     return wire.ScreenState(ask.ref, state.message(0))
 
 
-async def _text(host: "Host", ask: wire.GetText, peer: "Connection") -> wire.Message:
+async def _text(host: "Host", ask: wire.GetText, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
     async with session.viewed():
         text = await session.views.text(
@@ -124,34 +128,48 @@ async def _text(host: "Host", ask: wire.GetText, peer: "Connection") -> wire.Mes
     return wire.Text(ask.ref, text.offset, tuple(text.lines), text.cursor, text.title)
 
 
-async def _wait(host: "Host", ask: wire.WaitEnd, peer: "Connection") -> wire.Message:
+async def _wait(host: "Host", ask: wire.WaitEnd, peer: "Client", by: Author) -> wire.Message:
     return wire.Ended(ask.ref, await host.find(ask.session).ended())
 
 
-async def _records(host: "Host", ask: wire.ReadJournal, peer: "Connection") -> wire.Message:
+async def _records(host: "Host", ask: wire.ReadJournal, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
     records = session.journal.read(ask.position, min(max(ask.limit, 1), RECORDS_MAX))
     return wire.Records(ask.ref, tuple(records), session.journal.position)
 
 
-async def _status(host: "Host", ask: wire.HostStatus, peer: "Connection") -> wire.Message:
+async def _status(host: "Host", ask: wire.HostStatus, peer: "Client", by: Author) -> wire.Message:
     return host.status(ask.ref)
 
 
-async def _stop(host: "Host", ask: wire.HostStop, peer: "Connection") -> wire.Message:
+async def _stop(host: "Host", ask: wire.HostStop, peer: "Client", by: Author) -> wire.Message:
     host.replaced = ask.replace
     host.stop_asked.set()
     return wire.Done(ask.ref)
 
 
-async def _upgrade(host: "Host", ask: wire.HostUpgrade, peer: "Connection") -> wire.Message:
-    keeper, holders, failed = await host.upgrade(peer.operator)
+async def _identity(host: "Host", ask: wire.GetIdentity, peer: "Client", by: Author) -> wire.Message:
+    return host.identity_said(ask.ref)
+
+
+async def _enrol(host: "Host", ask: wire.Enrol, peer: "Client", by: Author) -> wire.Message:
+    host.enrol(ask)
+    return host.identity_said(ask.ref)
+
+
+async def _revoke(host: "Host", ask: wire.Revoke, peer: "Client", by: Author) -> wire.Message:
+    host.learn(ask.revocations, ask.issuer)
+    return wire.Done(ask.ref)
+
+
+async def _upgrade(host: "Host", ask: wire.HostUpgrade, peer: "Client", by: Author) -> wire.Message:
+    keeper, holders, failed = await host.upgrade(by)
     return wire.Upgraded(ask.ref, keeper, holders, failed)
 
 
-HANDLERS: Final[dict[type, Callable[["Host", Any, "Connection"], Awaitable[wire.Message]]]] = {
+HANDLERS: Final[dict[type, Callable[["Host", Any, "Client", Author], Awaitable[wire.Message]]]] = {
     wire.Open: _open, wire.List: _list, wire.Info: _info, wire.Resize: _resize, wire.Signal: _signal, wire.Kill: _kill,
     wire.Keep: _keep, wire.Rename: _rename, wire.Forget: _forget, wire.ReadOutput: _read, wire.GetScreen: _screen,
     wire.GetText: _text, wire.WaitEnd: _wait, wire.ReadJournal: _records, wire.HostStatus: _status, wire.HostStop: _stop,
-    wire.HostUpgrade: _upgrade,
+    wire.HostUpgrade: _upgrade, wire.GetIdentity: _identity, wire.Enrol: _enrol, wire.Revoke: _revoke,
 }  # fmt: skip

@@ -292,6 +292,50 @@ class HostUpgrade(Message, frozen=True, tag="host-upgrade"):
     ref: int
 
 
+class Signed(Message, frozen=True, tag="signed"):
+    """An action with its operator's signature: how every verb of wire.signing.SIGNED comes over a network.
+
+    ``action`` is the encoded message. ``session`` is the id of the session it is about, for ``open`` the host's; ``seq`` is
+    that of an ``input``, for other verbs a number of its own that rises with each from this client. docs/channel.md says
+    what is signed.
+    """
+
+    session: str
+    seq: int
+    salt: bytes
+    signature: bytes
+    action: bytes
+    epoch: int = 1
+    term: int = 1
+
+
+class GetIdentity(Message, frozen=True, tag="get-identity"):
+    """Ask who this host is; it makes its keys if it has none. Answer: ``Identity``."""
+
+    ref: int
+
+
+class Enrol(Message, frozen=True, tag="enrol"):
+    """Make this host a member of a tenant, or renew it, and have it dial these relays from now on. Answer: ``Identity``.
+
+    ``certificates`` is the chain for its key, issuer first; ``name`` its name, sealed for the tenant's members.
+    """
+
+    ref: int
+    tenant: bytes
+    certificates: tuple[bytes, ...]
+    relays: tuple[str, ...]
+    name: bytes = b""
+
+
+class Revoke(Message, frozen=True, tag="revoke-list"):
+    """Take note of a signed revocation list of the tenant; who falls under it is cut off at once. Answer: ``Done``."""
+
+    ref: int
+    revocations: bytes
+    issuer: bytes = b""
+
+
 class Cancel(Message, frozen=True, tag="cancel"):
     """Stop waiting for the answer to ``ref``."""
 
@@ -503,6 +547,26 @@ class Status(Message, frozen=True, tag="status"):
     notes: tuple[str, ...] = ()
 
 
+class Identity(Message, frozen=True, tag="identity"):
+    """Who this host is. ``key``: its Ed25519 key; ``tenant`` and ``certificates`` are empty until it was enrolled.
+
+    ``relays``: each relay's URL, and how its link stands: ``up``, or why not.
+    """
+
+    ref: int
+    key: bytes
+    tenant: bytes
+    certificates: tuple[bytes, ...]
+    relays: dict[str, str]
+    record: bytes = b""
+
+
+class Silent(Message, frozen=True, tag="silent"):
+    """Nothing was heard of the host for ``for_s`` seconds; 0: it is heard again. The client's own link says this, no host."""
+
+    for_s: float
+
+
 class Upgraded(Message, frozen=True, tag="upgraded"):
     """The answer to ``HostUpgrade``: how many holders run the new code, and for which sessions that failed and why."""
 
@@ -515,8 +579,9 @@ class Upgraded(Message, frozen=True, tag="upgraded"):
 ToHost = (
     Hello | Ping | Pong | Open | List | Info | Attach | Detach | Credit | Seen | Input | Resize | Signal | Kill | Keep | Rename
     | Forget | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
+    | Signed | GetIdentity | Enrol | Revoke
 )  # fmt: skip
 ToClient = (
     Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Direct | Output | Gap | Rows | Event
-    | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded
+    | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded | Identity | Silent
 )  # fmt: skip

@@ -12,7 +12,7 @@ from holdfast import __version__
 from holdfast.client.connection import Connection, plain
 from holdfast.client.endings import DETACHED, REFUSED, exit_status, told
 from holdfast.core.errors import HostUnreachable
-from holdfast.faces.cli import fast, hosting, show
+from holdfast.faces.cli import fast, hosting, network, show
 from holdfast.faces.cli.main import BRIEF
 from holdfast.faces.cli.options import ATTACH, NEW
 from holdfast.faces.cli.skin import (
@@ -24,6 +24,7 @@ from holdfast.faces.cli.skin import (
     json_option,
     name_argument,
     say_json,
+    there,
     width,
 )
 
@@ -92,7 +93,7 @@ def ls(ended: bool, as_json: bool) -> None:
 @json_option
 def info(name: str, watch: bool, interval: float, as_json: bool) -> None:
     """Show what a session is right now: processes, files, sockets, folder, memory, straight from the kernel."""
-    with Connection() as host:
+    with there(name) as (host, name):
         while True:
             found = host.info(name)
             if as_json:
@@ -113,7 +114,7 @@ def info(name: str, watch: bool, interval: float, as_json: bool) -> None:
 def send(name: str, words: tuple[str, ...], keys: bool, enter: bool) -> None:
     """Type TEXT into a session, or standard input if there is no TEXT and standard input is no terminal."""
     data = _to_type(words, keys, enter)
-    with Connection() as host:
+    with there(name) as (host, name):
         for start in range(0, len(data), 1 << 16):
             piece = data[start : start + (1 << 16)]
             done = host.type(name, piece)
@@ -159,7 +160,7 @@ def _to_type(words: tuple[str, ...], keys: bool, enter: bool) -> bytes:
 @json_option
 def view(name: str, kind: str, history: int, as_json: bool) -> None:
     """Show the screen of a session without attaching. An ended session shows its last one."""
-    with Connection() as host:
+    with there(name) as (host, name):
         if kind == "screen":
             screen = host.screen(name)
             say_json(screen) if as_json else click.echo(show.painted(screen), color=True)
@@ -225,8 +226,8 @@ def wait(name: str, timeout: float | None, as_json: bool) -> None:
     while True:
         left = None if until is None else max(0.001, until - time.monotonic())
         try:
-            with following.reconnected() as host:
-                ending = host.wait(name, timeout=left)
+            with following.reconnected(name) as (host, session):
+                ending = host.wait(session, timeout=left)
             break
         except HostUnreachable as error:
             following.pause(error)
@@ -244,8 +245,8 @@ def wait(name: str, timeout: float | None, as_json: bool) -> None:
 )
 def kill(names: tuple[str, ...], grace: float) -> None:
     """End sessions: HUP, then TERM, then KILL to the whole process tree. Their record and last screen are kept."""
-    with Connection() as host:
-        for name in names:
+    for each in names:
+        with there(each) as (host, name):
             host.kill(name, grace)
 
 
@@ -255,7 +256,7 @@ def kill(names: tuple[str, ...], grace: float) -> None:
 def keep(name: str, time_: str) -> None:
     """Postpone the reaping of an idle session: hold keep build 6h; `off` takes it back."""
     seconds = 0.0 if time_ == "off" else Duration().convert(time_, None, None)
-    with Connection() as host:
+    with there(name) as (host, name):
         host.keep(name, seconds)
 
 
@@ -264,7 +265,7 @@ def keep(name: str, time_: str) -> None:
 @click.argument("new_name")
 def rename(name: str, new_name: str) -> None:
     """Give a session another name. Its id stays."""
-    with Connection() as host:
+    with there(name) as (host, name):
         host.rename(name, new_name)
 
 
@@ -272,12 +273,14 @@ def rename(name: str, new_name: str) -> None:
 @name_argument(many=True)
 def forget(names: tuple[str, ...]) -> None:
     """Remove the record of ended sessions: output, journal and last screen."""
-    with Connection() as host:
-        for name in names:
+    for each in names:
+        with there(each) as (host, name):
             host.forget(name)
 
 
 cli.add_command(hosting.host)
+cli.add_command(network.relay)
+cli.add_command(network.hosts)
 cli.add_command(hosting.doctor)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 
-from holdfast.client import endings, lean, places
+from holdfast.client import endings, lean, places, where
 from holdfast.client.dial import Unreachable, reach
 from holdfast.client.line import Line, Refusal
 from holdfast.client.prefix import DEFAULT, prefix_code
@@ -83,8 +83,10 @@ def attach(*, name: str, observe: bool, prefix: str | None, nested: bool) -> int
     _check_terminal(nested)
     from holdfast.client import terminal
 
-    path = places.socket_path()
-    return terminal.attach(name, path=path, connection=reach(path), prefix=key, observe=observe, inside=inside())
+    name, elsewhere = where.split(name)
+    path = elsewhere or places.socket_path()
+    connection = reach(path, start=elsewhere is None)
+    return terminal.attach(name, path=path, connection=connection, prefix=key, observe=observe, inside=inside())
 
 
 def new(
@@ -109,8 +111,9 @@ def new(
             "a word of the command is not UTF-8; nothing was started",
             "put it in a script, and run that",
         )
-    path = places.socket_path()
-    line = Line(reach(path), lean.fresh_id(), "cli", inside())
+    name, elsewhere = where.split(name or "")
+    path = elsewhere or places.socket_path()
+    line = Line(reach(path, start=elsewhere is None), lean.fresh_id(), "cli", inside())
     ref = line.next_ref()
     request = lean.open_session(
         ref,
@@ -118,7 +121,7 @@ def new(
         environment(env),
         folder(cwd),
         dimensions(size),
-        name or "",
+        name,
         False,
         lean.fresh_id("k-"),
     )

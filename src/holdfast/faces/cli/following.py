@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
@@ -10,16 +11,18 @@ import click
 
 from holdfast.client.connection import Connection
 from holdfast.core.errors import HostUnreachable
+from holdfast.faces.cli.skin import there
 
 PATIENCE_S: Final = 30.0  # without a host before `tail -f` and `wait` give up
 _lost: list[float] = []  # since when no host answers, while none does
 
 
-def reconnected() -> Connection:
-    """Return a connection; the host is started if none runs."""
-    host = Connection()
-    _lost.clear()
-    return host
+@contextlib.contextmanager
+def reconnected(name: str) -> Iterator[tuple[Connection, str]]:
+    """Yield a connection to the host of ``name`` and the session's own name; a host here is started if none runs."""
+    with there(name) as (host, session):
+        _lost.clear()
+        yield host, session
 
 
 def pause(error: HostUnreachable) -> None:
@@ -34,8 +37,8 @@ def pause(error: HostUnreachable) -> None:
 
 def first(name: str, count: int, start: int | None) -> int:
     """Return the offset to begin at: ``start``, else ``count`` bytes before the end."""
-    with Connection() as host:
-        found = host.read(name, -1 if start is None else start, 1)
+    with there(name) as (host, session):
+        found = host.read(session, -1 if start is None else start, 1)
     if start is None:
         return max(0, found.end - count)
     return found.offset if start < 0 else start
@@ -44,9 +47,9 @@ def first(name: str, count: int, start: int | None) -> int:
 def kept(name: str, offset: int) -> Iterator[bytes]:
     """Yield the output from ``offset`` to what is the end now."""
     end = None
-    with Connection() as host:
+    with there(name) as (host, session):
         while end is None or offset < end:
-            got = host.read(name, offset, 1 << 18)
+            got = host.read(session, offset, 1 << 18)
             end = got.end if end is None else end
             if got.offset > offset:
                 _gap(offset, got.offset, got.why)
@@ -60,8 +63,8 @@ def follow(name: str, offset: int, out: BinaryIO) -> Any:
     """Write the output from ``offset`` on to ``out`` as it comes; return the Ending once the session is over."""
     while True:
         try:
-            with reconnected() as host:
-                for part in host.stream(name, offset):
+            with reconnected(name) as (host, session):
+                for part in host.stream(session, offset):
                     ending, offset = _part(part, offset, out)
                     if ending is not None:
                         return ending

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 
+from holdfast.client import where
 from holdfast.client.connection import Connection, plain
 from holdfast.client.endings import CONTRACT, exit_code
 from holdfast.core.errors import HoldError, HostUnreachable
@@ -83,6 +85,14 @@ def session_names(ctx: click.Context, param: click.Parameter, incomplete: str) -
     except (HoldError, OSError):
         return []
     return [CompletionItem(s.name, help=s.state) for s in found if s.name.startswith(incomplete)]
+
+
+@contextlib.contextmanager
+def there(name: str) -> Iterator[tuple[Connection, str]]:
+    """Yield a connection to the host of NAME or NAME@HOST, and the session's own name there."""
+    session, path = where.split(name)
+    with Connection(path) as host:
+        yield host, session
 
 
 def name_argument(required: bool = True, *, many: bool = False) -> Callable[[Any], Any]:

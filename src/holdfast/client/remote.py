@@ -1,0 +1,379 @@
+"""Speak to a host elsewhere as if its socket were here: one link through relays behind a local socket pair.
+
+Whoever holds the other end of the pair says and hears the messages of docs/wire.md, as on the machine itself. Carriers
+that break are replaced here, unseen; only a link that cannot be resumed ends the pair, and then its user dials again.
+Actions are signed here, with the operator's key. Not here: dialling relays (edge.relayline), the link (wire.link).
+"""
+
+import asyncio
+import itertools
+import logging
+import os
+import random
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from holdfast.client import where
+from holdfast.client.meeting import Meeting, Route, Target
+from holdfast.core.errors import HoldError, NoSuchSession
+from holdfast.core.identity import host_id
+from holdfast.core.ids import is_session_id
+from holdfast.wire import messages as wire
+from holdfast.wire import signing
+from holdfast.wire.channel import Initiator, prologue
+from holdfast.wire.facts import CarrierDead, CarrierEnded, Closed, Delivered, Event, LinkFull, Resumed, Unresumable
+from holdfast.wire.framing import TO_CLIENT_BYTES_MAX, TO_HOST_BYTES_MAX, framed, host_inbox
+from holdfast.wire.introduction import Dialled, Introduce
+from holdfast.wire.link import CONTROL, INPUT, Limits, Link, State
+from holdfast.wire.pace import Bounds, Pace
+
+log = logging.getLogger(__name__)
+
+RECEIVE: Final = 1 << 16
+SILENT_S: Final = 2.0  # seconds without proof of the host after which its user is told
+TELL_S: Final = 1.0
+PACE: Final = Bounds(first_s=0.05, most_s=10.0)
+FIRST_S: Final = 5.0  # a host that was never reached is given up after so long; one that was, never
+PASSING: Final = frozenset(
+    (
+        "relay-unreachable",
+        "bad-seal",
+        "bad-handshake",
+        "peer-closed",
+        "superseded",
+        "relay-draining",
+        "relay-busy",
+        "timeout",
+    )
+)
+GONE_FOR_NOW: Final = frozenset(("host-unreachable", "no-such-host"))  # a host that was there comes back
+OWN_REFS: Final = 1 << 40  # numbers of requests that are ours, above all that a client counts to
+LIMITS: Final = Limits(beat_s=3.0, silence_s_max=9.0)
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decoder: Final = msgspec.msgpack.Decoder(wire.ToClient)
+
+
+@dataclass
+class _Names:
+    """Which session a name means, as far as this link has heard; a signature names the id."""
+
+    ids: dict[str, str] = field(default_factory=dict)
+
+    def heard(self, info: wire.SessionInfo) -> None:
+        self.ids[info.id] = info.id
+        if info.ending is None or info.name not in self.ids:
+            self.ids[info.name] = info.id
+
+
+class Bridge:
+    """One link to one host. ``local`` is our end of the socket pair; ``run`` ends when either side is done."""
+
+    def __init__(self, meeting: Meeting, target: Target, local: socket.socket) -> None:
+        self._meeting, self._target, self._local = meeting, target, local
+        self._loop = asyncio.get_running_loop()
+        self._static = X25519PrivateKey.generate()
+        self._link = Link(
+            os.urandom(16), dials=True, hears_max=TO_CLIENT_BYTES_MAX, says_max=TO_HOST_BYTES_MAX,
+            now=self._loop.time(), limits=LIMITS,
+        )  # fmt: skip
+        self._carrier: Dialled | None = None
+        self._carry: Callable[[bytes], None] | None = None
+        self._names = _Names()
+        self._client, self._host_id = "", host_id(target.host)
+        self._began, self._ever = self._loop.time(), False
+        self._seqs = itertools.count(1)  # of signed verbs other than input
+        self._refs = itertools.count(OWN_REFS)
+        self._asking: dict[int, asyncio.Future[None]] = {}
+        self._out: deque[bytes] = deque()  # for the local end, not yet taken
+        self._inbox = host_inbox()
+        self._over = asyncio.Event()
+        self._silent = False
+        self._refusal: HoldError | None = None
+
+    async def run(self) -> None:
+        """Serve until the local end hangs up or the link is over."""
+        self._local.setblocking(False)
+        tasks = [
+            self._loop.create_task(self._carriers(), name="carriers"),
+            self._loop.create_task(self._listen(), name="local end"),
+            self._loop.create_task(self._beat(), name="time"),
+        ]
+        over = self._loop.create_task(self._over.wait(), name="over")
+        try:
+            await asyncio.wait([*tasks, over], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._link.close()
+            self._flush()
+            if self._carrier is not None and self._carry is not None:
+                for each in self._carrier.goodbye():
+                    self._carry(each)
+            for task in (*tasks, over):
+                task.cancel()
+            found = await asyncio.gather(*tasks, return_exceptions=True)
+            for error in found:
+                if isinstance(error, HoldError):
+                    self._refusal = self._refusal or error
+                elif isinstance(error, Exception):
+                    log.error("a link failed", exc_info=error)
+            if self._refusal is not None:
+                self._say_locally(wire.Failed(0, self._refusal.code, self._refusal.message, self._refusal.do))
+            self._loop.remove_writer(self._local.fileno())
+            self._local.close()
+
+    # ---- carriers ----
+
+    async def _carriers(self) -> None:
+        pace = Pace(now=self._loop.time(), bounds=PACE)
+        while True:
+            if pace.due is not None and (wait := pace.due - self._loop.time()) > 0:
+                await asyncio.sleep(wait)
+            pace.trying()
+            try:
+                async with self._meeting.route(self._target) as route:
+                    await self._over_one(route, pace)
+            except HoldError as error:
+                if self._final(error):
+                    raise
+                log.info("no carrier: %s", error.message)
+                if pace.due is None:
+                    pace.failed(now=self._loop.time(), draw=random.random())
+
+    async def _over_one(self, route: Route, pace: Pace) -> None:
+        """Have one carrier for as long as it lasts."""
+        record = route.record
+        initiator = Initiator(
+            static_private=self._static, remote_static=record.channel, prologue=prologue(record.host),
+            ephemeral_private=X25519PrivateKey.generate(),
+        )  # fmt: skip
+        carrier = Dialled(initiator, self._introduce, self._link)
+        self._carrier, self._carry = carrier, route.carry
+        route.carry(carrier.first())
+        up = False
+        try:
+            while True:
+                payload = await route.receive()
+                if payload is None:
+                    return
+                events, first = carrier.receive(payload, now=self._loop.time())
+                for each in first:
+                    route.carry(each)
+                if carrier.accepted is not None and not up:
+                    up = self._ever = True
+                    pace.up(now=self._loop.time())
+                self._happened(events)
+                self._flush()
+        finally:
+            now = self._loop.time()
+            carrier.lost(now=now)
+            if self._carrier is carrier:
+                self._carrier = self._carry = None
+            (pace.lost if up else pace.failed)(now=now, draw=random.random())
+
+    def _introduce(self, binding: bytes) -> Introduce:
+        operator = self._meeting.operator
+        return Introduce(
+            1, self._meeting.certificates, self._meeting.grants, operator.sign(binding), int(operator.form)
+        )
+
+    def _final(self, error: HoldError) -> bool:
+        """Whether trying again cannot help: the host or relay said no, this link is over, or it never began."""
+        if self._link.state is State.OVER:
+            return True
+        if error.code in PASSING:
+            return not self._ever and self._loop.time() - self._began > FIRST_S
+        return error.code not in GONE_FOR_NOW or not self._ever
+
+    def _happened(self, events: Sequence[Event]) -> None:
+        for event in events:
+            match event:
+                case Delivered():
+                    self._hear(event.data)
+                case Closed() | Unresumable():
+                    self._over.set()
+                case Resumed() | CarrierEnded() | CarrierDead():
+                    pass
+
+    def _flush(self) -> None:
+        if self._carrier is None or self._carry is None:
+            return
+        for payload in self._carrier.outgoing(now=self._loop.time()):
+            self._carry(payload)
+
+    async def _beat(self) -> None:
+        """Let time pass for the link, and tell the local end when the host has not been heard of for a while."""
+        told = 0.0
+        while True:
+            now = self._loop.time()
+            due = min(self._link.deadline or now + 1.0, now + 0.5)
+            await asyncio.sleep(max(0.001, due - now))
+            now = self._loop.time()
+            self._happened(self._link.wake(now=now))
+            self._flush()
+            age = self._link.proof_age(now=now)
+            busy = self._link.kept() > 0 or self._link.state is not State.UP
+            if age > SILENT_S and busy and now - told >= TELL_S:
+                told, self._silent = now, True
+                self._say_locally(wire.Silent(age))
+            elif self._silent and age < SILENT_S:
+                self._silent = False
+                self._say_locally(wire.Silent(0.0))
+
+    # ---- what the host says ----
+
+    def _hear(self, data: bytes) -> None:
+        message = _decoder.decode(data)
+        match message:
+            case wire.Listing():
+                for info in message.sessions:
+                    self._names.heard(info)
+            case wire.Attached() | wire.Opened() | wire.Tuple():
+                self._names.heard(message.session)
+        ref = getattr(message, "ref", 0)
+        if ref >= OWN_REFS:
+            if (asking := self._asking.pop(ref, None)) is not None and not asking.done():
+                asking.set_result(None)
+            return
+        self._write(len(data).to_bytes(4, "big") + data)
+
+    def _say_locally(self, message: wire.Message) -> None:
+        self._write(bytes(framed(message)))
+
+    def _write(self, data: bytes) -> None:
+        if not self._out:
+            try:
+                sent = self._local.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self._over.set()
+                return
+            if sent == len(data):
+                return
+            data = data[sent:]
+            self._loop.add_writer(self._local.fileno(), self._writable)
+        self._out.append(data)
+
+    def _writable(self) -> None:
+        try:
+            while self._out:
+                sent = self._local.send(self._out[0])
+                if sent < len(self._out[0]):
+                    self._out[0] = self._out[0][sent:]
+                    return
+                self._out.popleft()
+        except BlockingIOError:
+            return
+        except OSError:
+            self._over.set()
+        self._loop.remove_writer(self._local.fileno())
+
+    # ---- what the local end says ----
+
+    async def _listen(self) -> None:
+        while data := await self._loop.sock_recv(self._local, RECEIVE):
+            for message in self._inbox.receive(data):
+                await self._pass_on(message)
+            self._flush()
+        self._over.set()
+
+    async def _pass_on(self, message: wire.ToHost) -> None:
+        if isinstance(message, wire.Hello):
+            self._client = message.client
+        if isinstance(message, wire.Attach) and message.direct:
+            message = msgspec.structs.replace(message, direct=False)
+        lane = INPUT if isinstance(message, wire.Input) else CONTROL
+        if signing.verb_of(message) in signing.SIGNED:
+            try:
+                message = await self._signed(message)
+            except HoldError as error:
+                self._say_locally(
+                    wire.Failed(getattr(message, "ref", 0), error.code, error.message, error.do, error.details)
+                )
+                return
+        data = _encode(message)
+        while True:
+            try:
+                self._link.say(lane, data)
+                return
+            except LinkFull:  # the user types faster than the path takes it: the keyboard waits
+                self._flush()
+                await asyncio.sleep(0.02)
+
+    async def _signed(self, message: wire.ToHost) -> wire.Signed:
+        if isinstance(message, wire.Open):
+            about = str(self._host_id)
+        else:
+            about = await self._id_of(str(message.session))  # type: ignore[union-attr]
+            message = msgspec.structs.replace(message, session=about)
+        seq = message.seq if isinstance(message, wire.Input) else next(self._seqs)
+        salt = os.urandom(signing.SALT_BYTES)
+        statement = signing.statement(
+            session=about, client=self._client, epoch=1, term=1, seq=seq, verb=signing.verb_of(message),
+            commitment=signing.commitment(salt, signing.canonical(message)),
+        )  # fmt: skip
+        signature = signing.sign(self._meeting.operator_pair, statement)
+        return wire.Signed(about, seq, salt, signature, _encode(message))
+
+    async def _id_of(self, name: str) -> str:
+        if is_session_id(name):
+            return name
+        if name not in self._names.ids:
+            ref = next(self._refs)
+            self._asking[ref] = self._loop.create_future()
+            self._link.say(CONTROL, _encode(wire.List(ref, True)))
+            self._flush()
+            await self._asking[ref]
+        found = self._names.ids.get(name)
+        if found is None:
+            raise NoSuchSession(name)
+        return found
+
+
+# ---- a bridge in a thread, for programs that are not asyncio, or another loop ---------------------------------------
+
+
+class Bridges:
+    """Bridges of one program, in one thread with a loop of its own."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._meetings: dict[str, Meeting] = {}
+
+    def dial(self, path: str) -> socket.socket:
+        """Return a connected socket that leads to ``path``. What goes wrong is said on it as ``failed``."""
+        ours, theirs = socket.socketpair()
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="links", daemon=True).start()
+        asyncio.run_coroutine_threadsafe(self.bridge(path, ours), self._loop)
+        return theirs
+
+    async def bridge(self, path: str, local: socket.socket) -> None:
+        """Serve ``local`` until it hangs up, in the loop this is called in. Raises nothing: it is said on ``local``."""
+        profile, host = where.parts(path)
+        try:
+            meeting = self._meetings.get(profile)
+            if meeting is None:
+                meeting = self._meetings[profile] = Meeting(profile)
+            await Bridge(meeting, await meeting.find(host), local).run()
+        except HoldError as error:
+            with local:
+                local.setblocking(True)
+                local.sendall(framed(wire.Failed(0, error.code, error.message, error.do)))
+
+
+_bridges: Final = Bridges()
+
+
+def dial(path: str) -> socket.socket:
+    """Return a connected socket that leads to a host elsewhere, through a thread of this program."""
+    return _bridges.dial(path)

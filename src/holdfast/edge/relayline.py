@@ -1,0 +1,139 @@
+"""Dial a relay, be admitted, and carry frames: the same for hosts and clients. Not here: when to dial (wire.pace), what the
+payloads are (introduction, link). Source: docs/relay.md.
+"""
+
+import asyncio
+import os
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.server import broadcast
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+
+from holdfast.core.errors import BadMessage, HoldError, HostUnreachable, revived
+from holdfast.core.signed import Signer
+from holdfast.wire import relay as wire
+from holdfast.wire.messages import Failed, Message, Ping, Pong
+
+OPEN_S: Final = 10.0
+CLOSE_S: Final = 2.0
+PING_S: Final = 20.0
+QUEUE: Final = 64  # frames received and not looked at; beyond it the socket is not read
+
+
+class RelayUnreachable(HostUnreachable):
+    """No relay answers there, or it hung up. Sessions are not touched by it; the link is dialled again."""
+
+    code = "relay-unreachable"
+
+    def __init__(self, url: str, why: str) -> None:
+        HoldError.__init__(
+            self,
+            f"the relay at {url} cannot be reached ({why}); sessions run on without it",
+            do="check the address and the network; it is tried again by itself",
+            url=url,
+            why=why,
+        )
+
+
+def address(url: str) -> str:
+    """Return what to dial for ``url`` as people write it: a relay's path is added where none is given."""
+    parts = urlsplit(url)
+    return url if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}{wire.PATH}"
+
+
+class RelayLine:
+    """One admitted connection. ``admitted`` is what the relay said; frames come from ``frames`` until it ends."""
+
+    def __init__(self, url: str, socket: ClientConnection, admitted: wire.Admitted, early: list[bytes]) -> None:
+        self.url, self.admitted = url, admitted
+        self._socket, self._early = socket, early
+
+    @classmethod
+    async def dial(
+        cls, url: str, role: wire.Role, *, chain: Sequence[bytes] = (), signer: Signer | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> "RelayLine":  # fmt: skip
+        """Return the line. Raises RelayUnreachable, or what the relay refuses with."""
+        if url.startswith("wss") and tls is None and (trusted := os.environ.get("HOLDFAST_RELAY_CA")):
+            tls = ssl.create_default_context(cafile=trusted)
+        options: dict[str, Any] = {"ssl": tls} if tls is not None else {}
+        try:
+            socket = await connect(
+                address(url), compression=None, max_size=wire.FRAME_BYTES_MAX, max_queue=QUEUE, open_timeout=OPEN_S,
+                close_timeout=CLOSE_S, ping_interval=PING_S, ping_timeout=PING_S, user_agent_header=None, **options,
+            )  # fmt: skip
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ssl.SSLError) as error:
+            raise RelayUnreachable(url, str(error) or type(error).__name__) from None
+        try:
+            async with asyncio.timeout(OPEN_S):
+                return await cls._admitted(url, socket, role, chain, signer)
+        except (TimeoutError, ConnectionClosed) as error:
+            await socket.close()
+            raise RelayUnreachable(url, str(error) or "it does not answer") from None
+        except BaseException:
+            await socket.close()
+            raise
+
+    @classmethod
+    async def _admitted(
+        cls, url: str, socket: ClientConnection, role: wire.Role, chain: Sequence[bytes], signer: Signer | None
+    ) -> "RelayLine":
+        challenge = wire.said_by_relay(await socket.recv(decode=False))
+        if not isinstance(challenge, wire.Challenge) or wire.PROTOCOL not in challenge.versions:
+            raise BadMessage("what answers there is no relay of a version that is spoken here")
+        dialled = urlsplit(url).hostname or ""
+        signature, form = b"", 0
+        if signer is not None:
+            signature, form = signer.sign(wire.admission_bytes(challenge.nonce, role, dialled)), int(signer.form)
+        admit = wire.Admit(wire.PROTOCOL, role, wire.dialled_name(dialled), tuple(chain), signature, form)
+        await socket.send(wire.control(admit))
+        early: list[bytes] = []
+        while True:
+            frame = await socket.recv(decode=False)
+            said = wire.said_by_relay(frame)
+            if isinstance(said, wire.Admitted):
+                return cls(url, socket, said, early)
+            if isinstance(said, Failed):
+                raise revived(said.code, said.message, said.do, said.details)
+            early.append(frame)
+
+    async def frames(self) -> "AsyncIterator[wire.FromRelay | wire.Routed]":
+        """Yield what comes until the connection ends. Raises BadMessage for what no relay says."""
+        for frame in self._early:
+            yield wire.said_by_relay(frame)
+        self._early = []
+        try:
+            while True:
+                said = wire.said_by_relay(await self._socket.recv(decode=False))
+                if isinstance(said, Ping):
+                    self.say(Pong(said.mark))
+                else:
+                    yield said
+        except ConnectionClosed:
+            return
+
+    def say(self, message: Message) -> None:
+        """Send a control message; nothing happens if the connection is gone."""
+        broadcast((self._socket,), wire.control(message))
+
+    def carry(self, route: int, payload: bytes | memoryview) -> None:
+        """Send a payload on ``route``. How much may be under way is the link's to say, end to end."""
+        broadcast((self._socket,), wire.routed(route, payload))
+
+    @property
+    def backlog(self) -> int:
+        """Bytes the network has not taken yet."""
+        transport = self._socket.transport
+        return 0 if transport.is_closing() else transport.get_write_buffer_size()
+
+    async def close(self) -> None:
+        """Hang up."""
+        await self._socket.close()
+
+    def abort(self) -> None:
+        """Hang up without a word."""
+        self._socket.transport.abort()

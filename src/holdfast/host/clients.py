@@ -1,0 +1,328 @@
+"""Serve one client, whatever carries what it says: greet, admit each act at one gate, answer, attach. Source: docs/wire.md.
+
+Not here: the carrier (server for Unix sockets, remote for links through relays), what a request does (requests, session).
+Who speaks is what the carrier proved, never what a message claims.
+"""
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, Final, Protocol
+
+import msgspec
+
+from holdfast.core.admission import Act, Authority, Granted, Owner, objection, refusals
+from holdfast.core.errors import BadMessage, HoldError, HostFailed, Nested, NoSuchSession, TooMany, WrongVersion
+from holdfast.core.journal import Author, Proof
+from holdfast.host.attachments import KINDS, Attachment, Terminal
+from holdfast.host.promptly import run_promptly
+from holdfast.wire import messages as wire
+from holdfast.wire import signing
+from holdfast.wire.framing import TO_HOST_BYTES_MAX
+
+if TYPE_CHECKING:
+    from holdfast.host.host import Host
+    from holdfast.host.session import Session
+
+log = logging.getLogger(__name__)
+
+REQUESTS_MAX: Final = 64  # under way at once for one client
+_actions: Final = msgspec.msgpack.Decoder(wire.ToHost)
+
+
+class Line(Protocol):
+    """What carries messages to the client, in order."""
+
+    def send(self, message: wire.Message) -> None: ...
+    def pass_on(self, message: wire.Message, *descriptors: int) -> bool: ...
+    def room(self) -> int | None:
+        """Bytes of output that may be sent now without waiting in front of what is newer; None: as many as one likes."""
+        ...
+
+    def patience(self) -> int | None:
+        """Bytes of output behind which state is better; None: as the settings say."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Client:
+    """One client. Holds its attachments; when it goes, they go. ``operator`` is who it acts as, by ``authority``."""
+
+    def __init__(self, host: "Host", line: Line, *, authority: Authority, operator: str, pid: int = 0) -> None:
+        self._host, self._line = host, line
+        self.authority, self.operator, self.pid = authority, operator, pid
+        self._requests: dict[int, asyncio.Task[None]] = {}
+        self._attached: dict[int, tuple[Session, Attachment]] = {}
+        self._signed_seq = 0  # of signed verbs other than input: rises
+        self.client, self.face, self.inside = "", "", ""
+        host.clients.add(self)
+
+    # ---- what the carrier calls ----
+
+    def hear(self, message: wire.ToHost) -> None:
+        """The client said ``message``. Raises BadMessage for what ends the conversation."""
+        if not self.client:
+            self._greet(message)
+            return
+        if isinstance(message, wire.Signed):
+            self._unsealed(message)
+        elif isinstance(self.authority, Granted) and signing.verb_of(message) in signing.SIGNED:
+            self._fail(getattr(message, "ref", 0), signing.BadSignature("it carries none"))
+        else:
+            self._handle(message, Author(self.operator))
+
+    def gone(self, cause: str = "gone") -> None:
+        """The carrier ended for good."""
+        for task in self._requests.values():
+            task.cancel()
+        for session, attachment in self._attached.values():
+            session.leave(attachment, cause)
+        self._attached.clear()
+        self._host.clients.discard(self)
+
+    def pump(self) -> None:
+        """The carrier takes more: send what waits for that."""
+        for _, attachment in list(self._attached.values()):
+            attachment.pump()
+
+    # ---- what attachments, requests and the host use ----
+
+    def send(self, message: wire.Message) -> None:
+        self._line.send(message)
+
+    def pass_on(self, message: wire.Message, *descriptors: int) -> bool:
+        return self._line.pass_on(message, *descriptors)
+
+    def room(self) -> int | None:
+        return self._line.room()
+
+    def patience(self) -> int | None:
+        return self._line.patience()
+
+    def restatable(self) -> list[int]:
+        """Return the numbers of attachments to which a state is as good as the bytes before it."""
+        return [number for number, (_, attachment) in self._attached.items() if isinstance(attachment, Terminal)]
+
+    def restate(self, number: int) -> None:
+        """Have that attachment go on with a state."""
+        if isinstance(attachment := self.attachment(number), Terminal):
+            attachment.restate()
+
+    def dismiss(self, cause: str) -> None:
+        """End every attachment with ``cause``, then close."""
+        for number in list(self._attached):
+            self._part(number, cause)
+        self._line.close()
+
+    def attachment(self, number: int) -> Attachment | None:
+        """Return the live attachment of that number."""
+        held = self._attached.get(number)
+        return held[1] if held is not None else None
+
+    def reconsider(self) -> None:
+        """Rights may have ended: whoever lost them is cut off now, and what waits to be typed is dropped (R56, R57)."""
+        if isinstance(self.authority, Owner):
+            return
+        for number, (session, attachment) in list(self._attached.items()):
+            act = Act("attach", session.id, session.id, attachment.observe)
+            if refusals(act, self.authority, now=int(time.time()), revoked=self._host.revocations):
+                session.lane.drop(self.client)
+                self._part(number, "revoked")
+        if isinstance(self.authority, Granted):
+            now = int(time.time())
+            for certificate in self.authority.member.certificates:
+                if now >= certificate.not_after or self._host.revocations.names(certificate):
+                    self.dismiss("revoked")
+                    return
+
+    def _part(self, number: int, cause: str) -> None:
+        session, attachment = self._attached.pop(number)
+        attachment.close(cause)
+        session.leave(attachment, cause)
+
+    # ---- messages ----
+
+    def _greet(self, message: wire.ToHost) -> None:
+        if not isinstance(message, wire.Hello):
+            raise BadMessage(f"a connection begins with hello, not {type(message).__name__.lower()}")
+        if message.version != wire.PROTOCOL:
+            self._fail(0, WrongVersion(message.version, wire.PROTOCOL))
+            self._line.close()
+            return
+        self.client, self.face, self.inside = message.client or "?", message.face, message.inside
+        host = self._host
+        self.send(wire.Welcome(wire.PROTOCOL, host.id, host.name, host.generation, host.software, TO_HOST_BYTES_MAX))
+
+    def _handle(self, message: wire.ToHost, author: Author) -> None:
+        match message:
+            case wire.Input():
+                self._type(message, author)
+            case wire.Credit():
+                if (held := self._attached.get(message.attachment)) is not None and message.size > 0:
+                    held[1].more(message.size)
+            case wire.Seen():
+                if (held := self._attached.get(message.attachment)) is not None:
+                    held[1].seen(message.offset)
+            case wire.Ping():
+                self.send(wire.Pong(message.mark))
+            case wire.Detach():
+                if message.attachment in self._attached:
+                    self._part(message.attachment, message.cause)
+            case wire.Cancel():
+                if (task := self._requests.get(message.ref)) is not None:
+                    task.cancel()
+            case wire.Hello() | wire.Pong():
+                pass
+            case wire.Signed():
+                raise BadMessage("a signed message holds another one")
+            case _:
+                self._begin(message, author)
+
+    def _unsealed(self, signed: wire.Signed) -> None:
+        """Check that the operator signed this very action, for this session, once; then do it as theirs."""
+        try:
+            message = _actions.decode(signed.action)
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+            raise BadMessage(f"a signed action is no message of this protocol: {error}") from None
+        ref: int = getattr(message, "ref", 0)
+        try:
+            author = self._proven(signed, message)
+        except HoldError as error:
+            self._fail(ref, error)
+            return
+        self._handle(message, author)
+
+    def _proven(self, signed: wire.Signed, message: wire.ToHost) -> Author:
+        verb = signing.verb_of(message)
+        if not isinstance(self.authority, Granted) or verb not in signing.SIGNED:
+            raise BadMessage(f"a {verb} message is not signed here")
+        about = self._host.id if isinstance(message, wire.Open) else self._found(message, verb).id
+        if signed.session != about:
+            raise signing.BadSignature("it is for another session")
+        if isinstance(message, wire.Input):
+            if message.seq != signed.seq:
+                raise signing.BadSignature("it is for another input")
+        elif signed.seq <= self._signed_seq:
+            raise signing.BadSignature("its number was used before")
+        else:
+            self._signed_seq = signed.seq
+        statement = signing.statement(
+            session=signed.session, client=self.client, epoch=signed.epoch, term=signed.term, seq=signed.seq, verb=verb,
+            commitment=signing.commitment(signed.salt, signing.canonical(message)),
+        )  # fmt: skip
+        key = self.authority.member.key
+        signing.verify(key, statement, signed.signature)
+        if signed.epoch != self._host.epoch(signed.session) or signed.term != 1:
+            raise signing.BadSignature("it was given for another home or another term of control")
+        return Author(self.operator, Proof(key, statement, signed.salt, signed.signature))
+
+    def _found(self, message: wire.ToHost, verb: str) -> "Session":
+        """Return the session ``message`` names, if this client may do that to it. The one gate (I9, STYLE 6)."""
+        named = str(getattr(message, "session", ""))
+        session = self._host.known(named) if named else None
+        if not isinstance(self.authority, Owner):
+            act = Act(verb, session.id if session else "", named, self._observes(message))
+            no = objection(act, self.authority, now=int(time.time()), revoked=self._host.revocations)
+            if no is not None:
+                raise no
+        if session is None:
+            raise NoSuchSession(named)
+        return session
+
+    def _observes(self, message: wire.ToHost) -> bool:
+        """Whether it changes nothing but the asker's own view."""
+        if isinstance(message, wire.Resize):
+            held = self._attached.get(message.attachment)
+            return held is not None and held[1].observe
+        return isinstance(message, wire.Attach) and message.observe
+
+    def _admit(self, message: wire.ToHost) -> None:
+        """Raise what ``message`` is refused with, before anything is done for it."""
+        if isinstance(self.authority, Owner):
+            return
+        verb = signing.verb_of(message)
+        if getattr(message, "session", None) is not None:
+            self._found(message, verb)
+            return
+        no = objection(Act(verb), self.authority, now=int(time.time()), revoked=self._host.revocations)
+        if no is not None:
+            raise no
+
+    def _begin(self, message: wire.ToHost, author: Author) -> None:
+        ref: int = getattr(message, "ref", 0)
+        if len(self._requests) >= REQUESTS_MAX:
+            self._fail(ref, TooMany(f"{REQUESTS_MAX} requests are under way on this connection", do="wait for answers"))
+            return
+        task = asyncio.get_running_loop().create_task(
+            self._answer(ref, message, author), name=f"request {type(message).__name__}"
+        )
+        self._requests[ref] = task
+        task.add_done_callback(lambda _: self._requests.pop(ref, None))
+
+    async def _answer(self, ref: int, message: wire.ToHost, author: Author) -> None:
+        try:
+            self._admit(message)
+            if isinstance(message, wire.Attach):
+                await self._attach(message)
+                return
+            answer = await self._host.serve(message, self, author)
+        except HoldError as error:
+            self._fail(ref, error)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("request %s failed", type(message).__name__)
+            self._fail(
+                ref,
+                HostFailed(
+                    "the host met a defect of its own while doing this; sessions are untouched",
+                    do="see the end of the host's log (`hold host status` names it) and report it",
+                ),
+            )
+        else:
+            if answer is not None:
+                self.send(answer)
+
+    async def _attach(self, ask: wire.Attach) -> None:
+        if ask.view not in KINDS:
+            raise BadMessage(f"there is no view {ask.view!r}; views are {', '.join(KINDS)}")
+        if ask.attachment in self._attached:
+            raise BadMessage(f"attachment {ask.attachment} is in use on this connection")
+        session = self._host.find(ask.session)
+        if self.inside == session.id:
+            raise Nested(session.name)
+        attachment = await session.attach(ask, self)
+        if attachment is not None:
+            if self.pid:
+                run_promptly(self.pid)
+            self._attached[ask.attachment] = (session, attachment)
+
+    def _type(self, message: wire.Input, author: Author) -> None:
+        def answer(result: wire.Typed | HoldError) -> None:
+            if isinstance(result, HoldError):
+                self._fail(message.ref, result)
+            else:
+                self.send(result)
+
+        try:
+            held = self._attached.get(message.attachment)
+            if held is None or not isinstance(self.authority, Owner):
+                session = self._found(message, "input")
+                if held is not None and held[0] is not session:
+                    raise BadMessage("the attachment is on another session than the input")
+            else:
+                session = held[0]
+            session.type(
+                message, client=self.client, operator=author, attachment=held[1] if held else None, answer=answer
+            )
+        except HoldError as error:
+            answer(error)
+
+    def _fail(self, ref: int, error: HoldError) -> None:
+        self.send(wire.Failed(ref, error.code, error.message, error.do, plain(error.details)))
+
+
+def plain(details: dict[str, object]) -> dict[str, object]:
+    """Return ``details`` as values msgpack knows."""
+    return {k: v if isinstance(v, (str, int, float, bool, type(None))) else str(v) for k, v in details.items()}

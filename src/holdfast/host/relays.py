@@ -1,0 +1,184 @@
+"""Keep a link to every relay of this host's list, dialled from here: nothing ever listens for the network (R35).
+
+Not here: what goes over a relay's routes (remote), what a relay says (wire.relay). A relay is trusted with nothing: what
+it says of clients decides nothing, and what it passes on is verified.
+"""
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING, Final
+
+from holdfast.core.errors import BadMessage, HoldError
+from holdfast.edge.relayline import RelayLine
+from holdfast.host.identity import now_s
+from holdfast.host.remote import Links, Route
+from holdfast.wire import messages, relay
+from holdfast.wire.pace import Bounds, Pace
+
+if TYPE_CHECKING:
+    from holdfast.host.host import Host
+
+log = logging.getLogger(__name__)
+
+REPUBLISH_S: Final = 1800.0
+RECONSIDER_S: Final = 1.0  # how long an expired right can go on
+PACE: Final = Bounds(first_s=0.05, most_s=10.0)  # a relay that was restarted is back within a second
+
+
+class Relays:
+    """The links to relays, and through them the clients. ``follow`` makes them what the membership says."""
+
+    def __init__(self, host: "Host") -> None:
+        self._host = host
+        self.links = Links(host)
+        self._dialled: dict[str, _Relay] = {}
+        self._watch: asyncio.Task[None] | None = None
+
+    def follow(self) -> None:
+        """Dial what is in the list now, hang up on what is not any more."""
+        wanted = self._host.identity.relays if self._host.identity.tenant else ()
+        for url in [url for url in self._dialled if url not in wanted]:
+            self._dialled.pop(url).stop()
+        for url in wanted:
+            if url in self._dialled:
+                self._dialled[url].renew()
+            else:
+                self._dialled[url] = _Relay(self._host, self.links, url)
+        if self._dialled and self._watch is None:
+            self._watch = asyncio.get_running_loop().create_task(self._expire(), name="rights that expire")
+
+    def states(self) -> dict[str, str]:
+        """Return each relay's URL and how it stands: ``up``, or why not."""
+        return {url: each.state for url, each in self._dialled.items()}
+
+    def pass_on(self, revocations: bytes, issuer: bytes) -> None:
+        """Give a revocation list to every relay, for other hosts and clients."""
+        for each in self._dialled.values():
+            each.revoke(revocations, issuer)
+
+    async def close(self) -> None:
+        """Hang up everywhere."""
+        self.links.close()
+        tasks = [each.stop() for each in self._dialled.values()]
+        self._dialled.clear()
+        if self._watch is not None:
+            self._watch.cancel()
+            tasks.append(self._watch)
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(RECONSIDER_S)
+            self._host.reconsider()
+
+
+class _Relay:
+    """One relay, dialled for ever."""
+
+    def __init__(self, host: "Host", links: Links, url: str) -> None:
+        self._host, self._links, self.url = host, links, url
+        self.state = "not dialled yet"
+        self._line: RelayLine | None = None
+        self._routes: dict[int, Route] = {}
+        self._refs = 0
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"relay {url}")
+
+    def stop(self) -> "asyncio.Task[None]":
+        """Hang up for good."""
+        self._task.cancel()
+        return self._task
+
+    def renew(self) -> None:
+        """Certificates, name or list changed: publish them."""
+        if self._line is not None:
+            self._publish(self._line)
+
+    def revoke(self, revocations: bytes, issuer: bytes) -> None:
+        if self._line is not None and len(revocations) <= relay.LIST_BYTES_MAX:
+            self._line.say(relay.Revoke(self._ref(), revocations, issuer))
+
+    def _ref(self) -> int:
+        self._refs += 1
+        return self._refs
+
+    async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        pace = Pace(now=clock(), bounds=PACE)
+        while True:
+            if pace.due is not None and (wait := pace.due - clock()) > 0:
+                await asyncio.sleep(wait)
+            pace.trying()
+            mine = self._host.identity
+            try:
+                line = await RelayLine.dial(self.url, "host", chain=mine.certificates, signer=mine.pair)
+            except HoldError as error:
+                if self.state != error.message:
+                    log.warning("relay %s: %s", self.url, error.message)
+                self.state = error.message
+                pace.failed(now=clock(), draw=random.random())
+                continue
+            pace.up(now=clock())
+            try:
+                await self._serve(line)
+            except BadMessage as error:
+                log.warning("relay %s: %s", self.url, error.message)
+            finally:
+                self._line, self.state = None, "the connection ended; it is dialled again"
+                for route in list(self._routes.values()):
+                    route.end()
+                self._routes.clear()
+                await asyncio.shield(line.close())
+            pace.lost(now=clock(), draw=random.random())
+
+    async def _serve(self, line: RelayLine) -> None:
+        self._line = line
+        self._publish(line)
+        for issuer, revocations in self._host.identity.lists:
+            self.revoke(revocations, issuer)
+        self.state = "up"
+        log.info("relay %s: linked", self.url)
+        republish = asyncio.get_running_loop().create_task(self._republish(line), name=f"republish {self.url}")
+        try:
+            async for said in line.frames():
+                self._heard(line, said)
+        finally:
+            republish.cancel()
+
+    async def _republish(self, line: RelayLine) -> None:
+        while True:
+            await asyncio.sleep(REPUBLISH_S)
+            self._publish(line)
+
+    def _publish(self, line: RelayLine) -> None:
+        mine = self._host.identity
+        line.say(relay.Publish(self._ref(), mine.certificates, mine.record(now=now_s())))
+
+    def _heard(self, line: RelayLine, said: "relay.FromRelay | relay.Routed") -> None:
+        match said:
+            case relay.Routed():
+                if (route := self._routes.get(said.route)) is not None:
+                    route.receive(said.data)
+            case relay.Incoming():
+                self._incoming(line, said.route)
+            case relay.Closed():
+                if (route := self._routes.pop(said.route, None)) is not None:
+                    route.end()
+            case relay.Revoked():
+                try:
+                    self._host.learn(said.revocations, said.issuer)
+                except HoldError as error:
+                    log.warning("relay %s passed on a revocation list that is not used: %s", self.url, error.message)
+            case relay.Draining():
+                self.state = "up, about to restart"
+            case messages.Failed():
+                log.warning("relay %s: %s (%s)", self.url, said.message, said.code)
+            case _:
+                pass
+
+    def _incoming(self, line: RelayLine, number: int) -> None:
+        def close() -> None:
+            if self._routes.pop(number, None) is not None and self._line is line:
+                line.say(relay.Closed(number))
+
+        self._routes[number] = Route(self._links, lambda payload: line.carry(number, payload), close)

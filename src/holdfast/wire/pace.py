@@ -1,0 +1,77 @@
+"""Decide when to dial again: at once after a loss, then ever more rarely up to a bound, for ever. Not here: whom to dial.
+
+Pure: time and the random draw are arguments. A carrier that is lost soon after it came up counts as a failure, so a path
+that accepts and then drops is not hammered either; a host or relay that comes back is not met by everybody in one instant,
+because each waits between half and all of its time.
+"""
+
+from typing import Final, NamedTuple
+
+_DOUBLINGS_MAX: Final = 32
+
+
+class Bounds(NamedTuple):
+    """Seconds. ``first_s`` doubles with each failure up to ``most_s``."""
+
+    first_s: float = 0.2
+    most_s: float = 20.0
+    calm_s: float = 10.0  # a carrier that lasted so long was sound: its loss is retried at once
+    hint_s: float = 1.0  # at least, between two hints that bring an attempt forward
+
+
+class Pace:
+    """When the next attempt is due: ``due``, or None while one is under way or a carrier is up."""
+
+    def __init__(self, *, now: float, bounds: Bounds | None = None) -> None:
+        self.bounds = bounds or Bounds()
+        self.due: float | None = now
+        self.failures = 0  # since the last sound carrier
+        self._up_at: float | None = None
+        self._hinted_at: float | None = None
+        self._hinted = False  # while an attempt was under way
+
+    def trying(self) -> None:
+        """An attempt begins."""
+        self.due = None
+        self._hinted = False
+
+    def up(self, *, now: float) -> None:
+        """The attempt succeeded: the link was resumed or begun over it, not only a socket opened."""
+        self.due, self._up_at = None, now
+
+    def lost(self, *, now: float, draw: float) -> None:
+        """The carrier that was up is gone. ``draw``: a fresh random number from 0 to 1."""
+        if self._up_at is not None and now - self._up_at >= self.bounds.calm_s:
+            self.failures = 0
+        self._up_at = None
+        self.due = now if not self.failures else now + self._wait(draw)
+        self.failures += 1
+
+    def failed(self, *, now: float, draw: float) -> None:
+        """The attempt failed. ``draw``: a fresh random number from 0 to 1."""
+        self.failures = max(self.failures, 1)
+        self.due = now + self._wait(draw)
+        self.failures += 1
+        if self._hinted:  # it was dialled over the network as it was before
+            self._hinted = False
+            self._forward(now)
+
+    def hint(self, *, now: float) -> None:
+        """The network changed, or a person asks: what failed before says little now. Any number of hints is harmless."""
+        if self._up_at is not None:
+            return
+        if self.due is None:
+            self._hinted = True
+        else:
+            self._forward(now)
+
+    def _forward(self, now: float) -> None:
+        at = now if self._hinted_at is None else max(now, self._hinted_at + self.bounds.hint_s)
+        if self.due is not None and at < self.due:
+            self.due = self._hinted_at = at
+            self.failures = min(self.failures, 1)
+
+    def _wait(self, draw: float) -> float:
+        doublings = min(self.failures - 1, _DOUBLINGS_MAX)
+        most: float = min(self.bounds.most_s, self.bounds.first_s * 2**doublings)
+        return most * (0.5 + 0.5 * draw)

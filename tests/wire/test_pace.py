@@ -1,0 +1,157 @@
+"""When to dial again: never hammering, never giving up, and at once where that helps."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from holdfast.wire.pace import Bounds, Pace
+
+BOUNDS = Bounds(first_s=0.2, most_s=20.0, calm_s=10.0, hint_s=1.0)
+DRAWS = st.floats(0, 1, exclude_max=True)
+
+
+def waits(pace: Pace, draws: list[float], now: float = 0.0) -> list[float]:
+    """Fail once per draw, each time at the instant that was due; return the waits."""
+    found = []
+    for draw in draws:
+        pace.trying()
+        pace.failed(now=now, draw=draw)
+        assert pace.due is not None
+        found.append(pace.due - now)
+        now = pace.due
+    return found
+
+
+def test_the_first_attempt_is_due_at_once() -> None:
+    assert Pace(now=7.0).due == 7.0
+
+
+def test_waits_double_up_to_the_bound_and_stay_there() -> None:
+    found = waits(Pace(now=0, bounds=BOUNDS), [1.0] * 10)
+    assert found == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 20, 20, 20])
+
+
+@given(st.lists(DRAWS, min_size=1, max_size=80))
+def test_every_wait_is_between_half_and_all_of_its_bound_for_ever(draws: list[float]) -> None:
+    for index, wait in enumerate(waits(Pace(now=0, bounds=BOUNDS), draws)):
+        most = min(20.0, 0.2 * 2**index)
+        assert most / 2 * 0.999 <= wait <= most * 1.001
+
+
+def test_a_thousand_failures_are_no_number_too_large() -> None:
+    pace = Pace(now=0, bounds=BOUNDS)
+    pace.failures = 100_000
+    pace.failed(now=0, draw=0.5)
+    assert pace.due == pytest.approx(15)
+
+
+def test_the_loss_of_a_sound_carrier_is_retried_at_once_whatever_failed_before() -> None:
+    pace = Pace(now=0, bounds=BOUNDS)
+    waits(pace, [0.5] * 12)
+    pace.trying()
+    pace.up(now=100)
+    assert pace.due is None
+    pace.lost(now=110, draw=0.5)
+    assert pace.due == 110
+    assert waits(pace, [1.0], now=110) == pytest.approx([0.2])
+
+
+def test_a_path_that_accepts_and_then_drops_is_not_hammered() -> None:
+    pace, now, found = Pace(now=0, bounds=BOUNDS), 0.0, []
+    for _ in range(8):
+        pace.trying()
+        pace.up(now=now)
+        pace.lost(now=now + 1, draw=1.0)
+        assert pace.due is not None
+        found.append(pace.due - now - 1)
+        now = pace.due
+    assert found == pytest.approx([0, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8])
+
+
+def test_a_hint_brings_the_next_attempt_forward_and_forgets_what_failed() -> None:
+    pace = Pace(now=0, bounds=BOUNDS)
+    waits(pace, [1.0] * 9)
+    pace.due = 500
+    pace.hint(now=480)
+    assert pace.due == 480
+    assert waits(pace, [1.0], now=480) == pytest.approx([0.2])
+
+
+def test_a_hint_during_an_attempt_counts_when_that_attempt_fails() -> None:
+    pace = Pace(now=0, bounds=BOUNDS)
+    waits(pace, [1.0] * 9)
+    pace.trying()
+    pace.hint(now=100)
+    assert pace.due is None
+    pace.failed(now=130, draw=1.0)
+    assert pace.due == 130
+
+
+def test_a_hint_while_a_carrier_is_up_changes_nothing() -> None:
+    pace = Pace(now=0, bounds=BOUNDS)
+    pace.trying()
+    pace.up(now=0)
+    pace.hint(now=1)
+    assert pace.due is None
+
+
+def test_a_storm_of_hints_does_not_become_a_storm_of_attempts() -> None:
+    pace, attempts = Pace(now=0, bounds=BOUNDS), []
+    waits(pace, [1.0] * 12)
+    pace.due = 1000.0
+    for hundredth in range(1000):
+        now = 1000 + hundredth / 100
+        if pace.due is not None and pace.due <= now:
+            attempts.append(now)
+            pace.trying()
+            pace.failed(now=now, draw=1.0)
+        pace.hint(now=now)
+    assert 10 <= len(attempts) <= 40  # each of ten hints brings one forward, and 0.2 and 0.4 s later there is another
+
+
+@settings(max_examples=60, stateful_step_count=40, deadline=None)
+class Dialler(RuleBasedStateMachine):
+    """Anything may happen in any order; an attempt is always due within the bound."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pace, self.now, self.state = Pace(now=0, bounds=BOUNDS), 0.0, "waiting"
+
+    @rule(seconds=st.floats(0, 60))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+
+    @precondition(lambda self: self.state == "waiting")
+    @rule()
+    def dial(self) -> None:
+        self.now = max(self.now, self.pace.due or 0.0)
+        self.pace.trying()
+        self.state = "trying"
+
+    @precondition(lambda self: self.state == "trying")
+    @rule(works=st.booleans(), draw=DRAWS)
+    def outcome(self, works: bool, draw: float) -> None:
+        if works:
+            self.pace.up(now=self.now)
+        else:
+            self.pace.failed(now=self.now, draw=draw)
+        self.state = "up" if works else "waiting"
+
+    @precondition(lambda self: self.state == "up")
+    @rule(draw=DRAWS)
+    def loss(self, draw: float) -> None:
+        self.pace.lost(now=self.now, draw=draw)
+        self.state = "waiting"
+
+    @rule()
+    def hint(self) -> None:
+        self.pace.hint(now=self.now)
+
+    @invariant()
+    def an_attempt_is_due_within_the_bound(self) -> None:
+        assert (self.pace.due is None) == (self.state != "waiting")
+        assert self.pace.due is None or self.pace.due <= self.now + BOUNDS.most_s
+
+
+TestDialler = Dialler.TestCase
