@@ -18,12 +18,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import aiofastnet
 from tests.relay.peers import Line, Realm, Relay, Someone, admitted, published, tls_files
 from websockets.asyncio.client import connect
 from websockets.asyncio.server import ServerConnection, serve
 
 from common import arguments, clock, cpu, keep, machine, percentile
+from holdfast.relay.tls import share_read_buffer
 from holdfast.wire import relay as wire
 
 CHUNK = 16 * 1024
@@ -55,7 +55,7 @@ def bare_echo(port: Any, files: tuple[Path, Path] | None) -> None:
     async def run() -> None:
         tls = None
         if files is not None:
-            aiofastnet.patch_loop(asyncio.get_running_loop())
+            share_read_buffer()
             tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             tls.load_cert_chain(*files)
         async with serve(attend, "127.0.0.1", 0, ssl=tls, compression=None) as server:
@@ -69,7 +69,7 @@ def host_echo(ready: Any, url: str, who: Someone, trust: Path | None) -> None:
     """The same as a host behind a relay."""
 
     async def run() -> None:
-        aiofastnet.patch_loop(asyncio.get_running_loop())
+        share_read_buffer()
         tls = ssl.create_default_context(cafile=trust) if trust else None
         async with published(url, who, tls=tls) as line:
             ready.send(True)
@@ -148,7 +148,7 @@ async def compare(
     bare_url: str, one: Relay, realm: Realm, host: Someone, trust: Path | None, args: Any
 ) -> dict[str, Any]:
     """Measure both contenders in turn; return figures by name."""
-    aiofastnet.patch_loop(asyncio.get_running_loop())
+    share_read_buffer()
     tls = ssl.create_default_context(cafile=trust) if trust else None
     figures: dict[str, Any] = {"bare": {"echo": [], "flood": []}, "relay": {"echo": [], "flood": []}}
     spent, moved = 0.0, 0
@@ -224,7 +224,7 @@ def weighing(count: int, folder: Path, *, with_tls: bool) -> float:
     pid = one.process.pid
 
     async def story() -> float:
-        aiofastnet.patch_loop(asyncio.get_running_loop())
+        share_read_buffer()
         tls = ssl.create_default_context(cafile=certificate) if with_tls else None
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(

@@ -274,3 +274,12 @@ async def published(url: str, who: Someone, version: int = 1, **options: Any) ->
         answer = await line.ask(wire.Publish(next(line.numbers), who.chain, who.record(version)))
         assert isinstance(answer, Done), answer
         yield line
+
+
+async def refusal(one: Relay, who: Someone, role: wire.Role, **changed: object) -> str:
+    """Return the code with which the relay refuses ``who``, or an empty text."""
+    async with dialled(one.url) as (line, nonce):
+        said = who.admit(bytes(changed.pop("nonce", nonce)), role, str(changed.pop("dialled", "127.0.0.1")))  # type: ignore[call-overload]
+        await line.say(wire.Admit(*(changed.get(name, getattr(said, name)) for name in said.__struct_fields__)))
+        answer = await line.next()
+        return answer.code if isinstance(answer, Failed) else ""

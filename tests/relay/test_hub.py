@@ -170,9 +170,21 @@ def test_a_host_that_was_not_seen_for_long_is_forgotten(realm: Realm) -> None:
     floor.hub.unsaved.clear()
     floor.hub.wake(now=at(999))
     assert floor.hub.tenants[realm.root.key].hosts
-    floor.hub.wake(now=at(1001))
+    floor.hub.wake(now=at(1059))
     assert not floor.hub.tenants
     assert list(floor.hub.unsaved) == [(HOST, realm.root.key, host.key)]
+
+
+def test_what_is_kept_for_all_tenants_together_is_bounded(realm: Realm) -> None:
+    floor = Floor(hosts_max=1, revocations_bytes_max=600)
+    other = Realm(now=T0)
+    first = floor.come_clean(realm.host(), "host")
+    assert floor.come(other.host(), "host").over == "relay-busy"
+    assert not floor.come(other.human(), "client").over
+    floor.say(first, wire.Revoke(1, realm.revoke(b"\x09" * 32)))
+    floor.say(first, wire.Revoke(2, realm.revoke(*(bytes([n]) * 32 for n in range(1, 40)), version=2)))
+    answers = [said for said in floor.heard(first) if isinstance(said, Done | Failed)]
+    assert [type(said) for said in answers] == [Done, Failed]
 
 
 def test_an_open_relay_that_is_full_forgets_the_tenant_that_was_idle_longest() -> None:

@@ -49,7 +49,7 @@ KEY = bytes(range(32))
 SAMPLES: list[Message] = [
     wire.Challenge(KEY, (1,)),
     wire.Admit(1, "host", "relay.example", (b"a", b"b"), b"s" * 64),
-    wire.Admitted("relay.example", Limits().allowance(host=True), 2.5),
+    wire.Admitted("relay.example", Limits().allowance(host=True)),
     wire.Publish(1, (b"a",), b"record"),
     wire.Revoke(2, b"list", b"issuer"),
     wire.Revoked(b"list", b"issuer"),

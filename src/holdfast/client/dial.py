@@ -13,6 +13,8 @@ from _socket import AF_UNIX, SO_PEERCRED, SO_RCVBUF, SOCK_CLOEXEC, SOCK_STREAM, 
 from holdfast.client import places
 
 RECEIVE_BUFFER = 1 << 20  # bytes
+LINKS = "links.sock"  # in the runtime folder: where links are kept warm
+OFF = "HOLDFAST_WARM"  # "0": do without
 ABSENT = (errno.ENOENT, errno.ECONNREFUSED)  # nobody listens; anything else is a fault to report
 
 
@@ -31,9 +33,25 @@ def dial(path: str) -> socket:
     ``@PROFILE/HOST`` (client.where) leads through relays; what goes wrong there is said on the connection.
     """
     if path.startswith("@"):
-        from holdfast.client.remote import dial as dial_elsewhere
+        return _elsewhere(path)
+    return _connected(path)
 
-        return dial_elsewhere(path)
+
+def _elsewhere(path: str) -> socket:
+    """Through the process that keeps links warm, if one does, else through a thread of this program."""
+    if os.environ.get(OFF) != "0":
+        try:
+            line = _connected(f"{places.folder()}/{LINKS}")
+            line.sendall(f"{path}\n".encode())
+            return line
+        except (Unreachable, OSError):
+            pass
+    from holdfast.client.remote import dial as dial_elsewhere
+
+    return dial_elsewhere(path)
+
+
+def _connected(path: str) -> socket:
     line = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     try:
         line.setsockopt(SOL_SOCKET, SO_RCVBUF, RECEIVE_BUFFER)

@@ -54,6 +54,7 @@ PASSING: Final = frozenset(
     )
 )
 GONE_FOR_NOW: Final = frozenset(("host-unreachable", "no-such-host"))  # a host that was there comes back
+WARM_S: Final = 0.05  # after a host was reached, until a process is started that keeps the link to its relay warm
 OWN_REFS: Final = 1 << 40  # numbers of requests that are ours, above all that a client counts to
 LIMITS: Final = Limits(beat_s=3.0, silence_s_max=9.0)
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -75,7 +76,11 @@ class _Names:
 class Bridge:
     """One link to one host. ``local`` is our end of the socket pair; ``run`` ends when either side is done."""
 
-    def __init__(self, meeting: Meeting, target: Target, local: socket.socket) -> None:
+    def __init__(
+        self, meeting: Meeting, target: Target, local: socket.socket, reached: Callable[[], None] = lambda: None
+    ) -> None:
+        """``reached`` is called once, when the host was reached for the first time."""
+        self._reached = reached
         self._meeting, self._target, self._local = meeting, target, local
         self._loop = asyncio.get_running_loop()
         self._static = X25519PrivateKey.generate()
@@ -165,7 +170,10 @@ class Bridge:
                 for each in first:
                     route.carry(each)
                 if carrier.accepted is not None and not up:
-                    up = self._ever = True
+                    up = True
+                    if not self._ever:
+                        self._ever = True
+                        self._reached()
                     pace.up(now=self._loop.time())
                 self._happened(events)
                 self._flush()
@@ -354,21 +362,32 @@ class Bridges:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="links", daemon=True).start()
-        asyncio.run_coroutine_threadsafe(self.bridge(path, ours), self._loop)
+        asyncio.run_coroutine_threadsafe(self.bridge(path, ours, _keep_warm), self._loop)
         return theirs
 
-    async def bridge(self, path: str, local: socket.socket) -> None:
+    async def close(self) -> None:
+        """Hang up everywhere; in the loop that bridges were served in."""
+        for meeting in self._meetings.values():
+            await meeting.close()
+
+    async def bridge(self, path: str, local: socket.socket, reached: Callable[[], None] = lambda: None) -> None:
         """Serve ``local`` until it hangs up, in the loop this is called in. Raises nothing: it is said on ``local``."""
         profile, host = where.parts(path)
         try:
             meeting = self._meetings.get(profile)
             if meeting is None:
                 meeting = self._meetings[profile] = Meeting(profile)
-            await Bridge(meeting, await meeting.find(host), local).run()
+            await Bridge(meeting, await meeting.find(host), local, reached).run()
         except HoldError as error:
             with local:
                 local.setblocking(True)
                 local.sendall(framed(wire.Failed(0, error.code, error.message, error.do)))
+
+
+def _keep_warm() -> None:
+    from holdfast.client.warm import start  # that module needs this one
+
+    asyncio.get_running_loop().call_later(WARM_S, start)  # not now: somebody waits for the first paint
 
 
 _bridges: Final = Bridges()

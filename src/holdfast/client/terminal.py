@@ -16,7 +16,7 @@ from collections import deque
 from select import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, poll
 from time import monotonic
 
-from holdfast.client import endings, lean
+from holdfast.client import endings, lean, where
 from holdfast.client.conversation import Conversation
 from holdfast.client.line import Refusal, refusal
 from holdfast.client.prefix import DETACH, HELP, Prefix, prefix_name
@@ -84,6 +84,12 @@ class Viewer(Conversation):
         self.overlay = ""  # help, notice or lost
         self.overlay_until: float | None = None
 
+    @property
+    def label(self) -> str:
+        """What the user calls the session."""
+        name = str(self.info["name"])
+        return f"{name}@{where.parts(self.path)[1]}" if where.elsewhere(self.path) else name
+
     # ---- what the host says ----
 
     def _greeted(self) -> None:
@@ -118,6 +124,8 @@ class Viewer(Conversation):
                 getattr(self, "_" + tag)(message)
         elif tag == "direct":
             self._direct(message)
+        elif tag == "silent":
+            self._silent(float(message[1]))
         elif tag in ("attached", "typed", "failed"):
             getattr(self, "_" + tag)(message)
         elif tag == "ping":
@@ -346,17 +354,15 @@ class Viewer(Conversation):
 
     def _left(self) -> tuple[int, str]:
         if self.lost_at is not None and monotonic() - self.lost_at > QUIET_S:
-            name = self.info["name"]
             return (
                 endings.UNREACHABLE,
-                f"[detached from {name} (no host answers; it may be running); hold attach {name}]",
+                f"[detached from {self.label} (no host answers; it may be running); hold attach {self.label}]",
             )
         return endings.DETACHED, self._leaving("")
 
     def _leaving(self, why: str) -> str:
-        name = self.info["name"]
         because = f", {why}" if why else ""
-        return f"[detached from {name} ({self.info.get('state', 'running')}{because}); hold attach {name}]"
+        return f"[detached from {self.label} ({self.info.get('state', 'running')}{because}); hold attach {self.label}]"
 
     def _send_typed(self) -> None:
         while self.attached and self.unsent and len(self.flying) < FLYING_MAX:
@@ -397,11 +403,22 @@ class Viewer(Conversation):
         self.overlay, self.overlay_until = kind, until
         self._write(b"\x18\x1b[?2026l\x1b[?6l\x1b[r\x1b[%d;1H\x1b[0;7m\x1b[2K%s\x1b[0m" % (rows, line))
 
-    def _say_lost(self) -> None:
+    def _silent(self, for_s: float) -> None:
+        """Our own link says how old the last proof of the host is (never: a socket is open)."""
+        if for_s > 0 and self.overlay in ("", "lost"):
+            self._say_lost(for_s)
+        elif not for_s and self.overlay == "lost":
+            self._repaint()
+
+    def _say_lost(self, for_s: float = 0.0) -> None:
         leave = (
             f"{prefix_name(self.prefix.code)} d leaves" if self.prefix.code is not None else "close the window to leave"
         )
-        self._cover("lost", f"no answer from the host; {self.info['name']} runs on without it; {leave}", None)
+        if for_s:
+            said = f"no sign of the host for {round(for_s)} s; {self.label} may be running without it"
+        else:
+            said = f"no answer from the host; {self.label} runs on without it"
+        self._cover("lost", f"{said}; {leave}", None)
 
     # ---- the loop ----
 

@@ -1,7 +1,7 @@
 """Every error a person or program can meet: a stable code, what happened and still holds, and what to do next."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 
 class HoldError(Exception):
@@ -10,7 +10,7 @@ class HoldError(Exception):
     ``do`` is the next step for the reader; ``details`` are plain values that travel the wire.
     """
 
-    code: ClassVar[str] = "error"
+    code: str = "error"
 
     def __init__(self, message: str, *, do: str = "", **details: Any) -> None:
         super().__init__(message)
@@ -234,12 +234,15 @@ def _all(kind: type[HoldError]) -> dict[str, type[HoldError]]:
 
 
 BY_CODE: Final[Mapping[str, type[HoldError]]] = _all(HoldError)
+# Kinds of those above whose own classes lie in other layers, which whoever reads about them may not have loaded.
+_LIKE: Final[Mapping[str, type[HoldError]]] = {"relay-unreachable": HostUnreachable, "no-such-host": NoSuchSession}
 
 
 def revived(code: str, message: str, do: str, details: Mapping[str, Any]) -> HoldError:
     """Return the error a peer reported, of its own type where this version knows the code."""
-    kind = BY_CODE.get(code, HoldError)
+    kind = BY_CODE.get(code) or _LIKE.get(code, HoldError)
     error = kind.__new__(kind)
+    error.code = code
     HoldError.__init__(
         error, message, do=do, **{str(k): v for k, v in details.items() if str(k) not in {"message", "do"}}
     )

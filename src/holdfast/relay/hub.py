@@ -25,6 +25,7 @@ from holdfast.wire.messages import Done, Message, Ping, Pong
 MESSAGE_COST: Final = (
     1024  # bytes that any frame counts for in a tenant's rate on top of its own: what it costs the relay
 )
+SWEEP_S: Final = 60.0  # between looks for hosts that were not seen for long
 LISTS_MAX: Final = 8  # signers of one tenant whose revocation lists are kept
 HOST, REVOCATIONS = "host", "revocations"
 Unsaved = tuple[str, bytes, bytes]
@@ -51,6 +52,7 @@ class Hub:
         self.joining = 0
         self._hosts_by_key: dict[bytes, list[KnownHost]] = {}  # for joiners, who know no tenant
         self._numbers = 0
+        self._sweep_at = 0.0  # mono
 
     # ---- coming and going ----
 
@@ -105,11 +107,9 @@ class Hub:
                 continue
             self.counts["refused", error.code] += 1
             touched |= self._end(peer, error, now)
-        for tenant in list(self.tenants.values()):
-            for host in list(tenant.hosts.values()):
-                if host.peer is None and now.unix >= host.since + self.limits.host_kept_s_max:
-                    self._drop_host(host)
-            self._drop_if_empty(tenant)
+        if now.mono >= self._sweep_at:
+            self._sweep_at = now.mono + SWEEP_S
+            self._sweep(now)
         return self._within(touched, now)
 
     def drain(self, grace_s: float, *, now: Now) -> Iterable[Peer]:
@@ -119,6 +119,13 @@ class Hub:
         for peer in told:
             self._say(peer, wire.Draining(grace_s))
         return told
+
+    def _sweep(self, now: Now) -> None:
+        for tenant in list(self.tenants.values()):
+            for host in list(tenant.hosts.values()):
+                if host.peer is None and now.unix >= host.since + self.limits.host_kept_s_max:
+                    self._drop_host(host)
+            self._drop_if_empty(tenant)
 
     # ---- from the directory, at the start ----
 
@@ -184,6 +191,8 @@ class Hub:
             raise wire.RelayBusy("your tenant has as many connections as one may have")
         if role == "host" and member.key not in tenant.hosts and len(tenant.hosts) >= self.limits.tenant_hosts_max:
             raise wire.RelayBusy("your tenant has as many hosts as one may have")
+        if role == "host" and member.key not in tenant.hosts and self.hosts_known >= self.limits.hosts_max:
+            raise wire.RelayBusy("it knows as many hosts as it can")
         peer.member, peer.tenant, peer.deadline = member, tenant, None
         tenant.peers.add(peer)
 
@@ -227,6 +236,9 @@ class Hub:
             return {}
         if known is None and len(tenant.lists) >= LISTS_MAX and says.signer != tenant.root:
             raise TooMany(f"your tenant has lists of {LISTS_MAX} signers here", do="revoke with the root key")
+        kept = sum(len(each.data) for tenant in self.tenants.values() for each in tenant.lists.values())
+        if kept + len(said.revocations) > self.limits.revocations_bytes_max:
+            raise TooMany("the relay keeps as many revocation lists as it can", do="hand it to the hosts themselves")
         tenant.lists[says.signer] = KeptList(said.revocations, said.issuer, says)
         tenant.revoked = identity.merged(each.says for each in tenant.lists.values())
         self.unsaved[REVOCATIONS, tenant.root, says.signer] = None
@@ -245,6 +257,11 @@ class Hub:
         return touched
 
     # ---- hosts ----
+
+    @property
+    def hosts_known(self) -> int:
+        """How many hosts are known, connected or not."""
+        return sum(map(len, self._hosts_by_key.values()))
 
     def _know_host(self, tenant: Tenant, key: bytes, since: float) -> KnownHost:
         host = tenant.hosts.get(key)

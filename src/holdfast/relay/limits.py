@@ -31,6 +31,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     tenants_max: int = 1024  # with a connection or a known host
     tenant_connections_max: int = 1024
     tenant_hosts_max: int = 1024  # whose records are known
+    hosts_max: int = 16384  # the same for all tenants
+    revocations_bytes_max: int = 64 * MIB  # of lists kept, for all tenants
     tenant_routes_max: int = 4096
     routes_max: int = 64  # opened by one client's connection
     tenant_bytes_per_s: int = 32 * MIB  # what a tenant may send on average; beyond it reading is delayed

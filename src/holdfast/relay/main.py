@@ -34,8 +34,9 @@ from holdfast.relay.limits import Limits, limits_from
 from holdfast.relay.logs import to_stderr
 from holdfast.relay.rooms import Now
 from holdfast.relay.server import RelayServer, Settings
-from holdfast.relay.sockets import Network, listening, load_certificate, tls_context
+from holdfast.relay.sockets import Network, listening
 from holdfast.relay.sqlite_store import SqliteStore
+from holdfast.relay.tls import load_certificate, tls_context
 from holdfast.wire.relay import PATH
 
 log = logging.getLogger("holdfast.relay")

@@ -37,7 +37,7 @@ class Figures(Collector):
             ("sockets", "Open sockets of every kind.", self._gate.inside),
             ("unadmitted", "Sockets that did not prove yet who they are.", self._gate.unadmitted),
             ("tenants", "Tenants with a connection, a known host or a revocation list.", len(tenants)),
-            ("hosts_known", "Known hosts, connected or not.", sum(len(tenant.hosts) for tenant in tenants)),
+            ("hosts_known", "Known hosts, connected or not.", hub.hosts_known),
             ("routes", "Open routes.", sum(tenant.routes for tenant in tenants)),
             ("backlog_bytes", "Payload that receivers have not taken yet.", hub.tally.waiting),
             ("draining", "1 while the relay is about to close.", hub.draining_until is not None),

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from http import HTTPStatus
 from typing import Any, Final, NamedTuple
 
-import aiofastnet
 from websockets.asyncio.server import Server, ServerConnection, broadcast, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
@@ -23,7 +22,8 @@ from holdfast.relay.gate import Gate, Ticket
 from holdfast.relay.hub import Hub
 from holdfast.relay.metrics import Figures
 from holdfast.relay.rooms import Now, Peer
-from holdfast.relay.sockets import BACKLOG, TLS_BUFFER_BYTES, Address, Listener, Network, address_of, among, counted_as
+from holdfast.relay.sockets import BACKLOG, Address, Listener, Network, address_of, among, counted_as
+from holdfast.relay.tls import share_read_buffer
 from holdfast.wire.relay import CHALLENGE_BYTES, FRAME_BYTES_MAX, PATH
 
 log = logging.getLogger(__name__)
@@ -105,11 +105,8 @@ class RelayServer:
         """Begin to serve on ``listener``. ``origins`` are those of this relay's own web pages."""
         self._listener = listener
         limits = self._hub.limits
-        extra: dict[str, Any] = {}
         if tls is not None:
-            # The loop's own TLS transport holds 256 KiB for each connection, used or not.
-            aiofastnet.patch_loop(asyncio.get_running_loop())
-            extra = {"ssl": tls, "ssl_incoming_bio_size": TLS_BUFFER_BYTES, "ssl_outgoing_bio_size": TLS_BUFFER_BYTES}
+            share_read_buffer()
         allowed = [None, *map(Origin, dict.fromkeys((*origins, *self._settings.origins)))]
         self._server = await serve(
             self._attend,
@@ -127,7 +124,7 @@ class RelayServer:
             write_limit=(WRITE_HIGH, WRITE_HIGH // 2),
             create_connection=Line,
             logger=_silent,
-            **extra,
+            ssl=tls,
         )
 
     async def tick(self) -> None:

@@ -1,10 +1,8 @@
-"""Listen, let the gate decide about each socket before anything is spent on it, and set up TLS."""
+"""Listen, and let the gate decide about each socket before anything is spent on it."""
 
 import ipaddress
 import socket
-import ssl
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Final
 
 from holdfast.core.errors import HoldError
@@ -18,9 +16,6 @@ NOT_SENT_BYTES: Final = (
     128 * 1024
 )  # what the kernel may queue unsent per socket: the rest waits here, where it is counted
 _NOT_SENT_LOWAT: Final = 25  # TCP_NOTSENT_LOWAT of Linux, which Python 3.11 does not name
-TLS_BUFFER_BYTES: Final = 4 * (
-    16 * 1024 + 64
-)  # each way and connection: four records; touched only as far as it is used
 
 
 class CannotListen(HoldError):
@@ -29,15 +24,6 @@ class CannotListen(HoldError):
     def __init__(self, where: str, why: str) -> None:
         super().__init__(
             f"the relay cannot listen on {where}: {why}; it did not start", do="choose another address or port"
-        )
-
-
-class BadTls(HoldError):
-    code = "bad-tls"
-
-    def __init__(self, why: str) -> None:
-        super().__init__(
-            f"certificate or key cannot be used: {why}", do="give a PEM chain with --cert and its key with --key"
         )
 
 
@@ -133,20 +119,3 @@ def listening(host: str, port: int, gate: Gate, trusted: Iterable[Network]) -> L
     except OSError as error:
         raise CannotListen(f"{host}:{port}", error.strerror or str(error)) from None
     return listener
-
-
-def tls_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Return a server's TLS settings: 1.2 or newer, HTTP/1.1. Raises BadTls."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    load_certificate(context, certificate, key)
-    return context
-
-
-def load_certificate(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
-    """Use this certificate for connections from now on. Raises BadTls; what was used before still is then."""
-    try:
-        context.load_cert_chain(certificate, key, password=lambda: b"")  # never ask at a terminal
-    except (OSError, ssl.SSLError) as error:
-        raise BadTls(str(error)) from None

@@ -173,7 +173,6 @@ class Allowance(msgspec.Struct, frozen=True, array_like=True):
 class Admitted(Message, frozen=True, tag="admitted"):
     relay: str  # its name, for people
     allowance: Allowance
-    draining_s: float | None = None  # set if the relay is about to restart: use another one if there is one
 
 
 class Incoming(Message, frozen=True, tag="incoming"):
