@@ -35,7 +35,7 @@ OTHERS: Final = {
     "wire": ["msgspec", "cryptography"],
     "holder": [],
     "view": ["msgspec", "pyghostty", "cffi"],
-    "relay": ["msgspec", "cryptography", "websockets", "aiofastnet", "prometheus_client"],
+    "relay": ["msgspec", "cryptography", "websockets", "prometheus_client"],
     "edge": ["cryptography", "websockets"],
     "host": ["msgspec", "zstandard", "cryptography"],
     "client": ["msgspec", "cryptography"],

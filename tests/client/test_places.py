@@ -76,3 +76,4 @@ def test_host_and_client_mean_the_same_places(
         monkeypatch.setattr(Path, "is_dir", lambda path: True)
     assert here() == places.here()
     assert places.folder() == str(here().runtime)
+    assert places.keys() == str(here().keys)

@@ -90,7 +90,7 @@ TABLE = {
     "host-stop": "y..y.........", "host-upgrade": "y..y.........",
     "get-identity": "yyyyyy.......",
     "enrol": "y............", "enrol renewing": "y..y.........",
-    "revoke-list": FREE,
+    "revoke-list": FREE, "renew": FREE, "invite": "y............",
 }  # fmt: skip
 
 

@@ -12,20 +12,30 @@ from hypothesis import strategies as st
 from holdfast.core import grants, identity
 from holdfast.core.grants import Capability
 from holdfast.core.identity import DAY_S, HOUR_S, BadCertificate, Expired, Kind
-from holdfast.core.invitations import BadJoinCode, BadShare, JoinCode, parse_join_code, parse_share, share
+from holdfast.core.invitations import (
+    BadJoinCode,
+    BadShare,
+    JoinCode,
+    Offer,
+    parse_join_code,
+    parse_offer,
+    parse_share,
+    share,
+)
 from tests.core.tenants import NOW, S1, S2, Tenant, pair, seed
 
 T = Tenant()
 RELAYS = ("wss://relay.example:8443/r", "wss://two.example")
 SECRET = seed("once")[:16]
-CODE = JoinCode(RELAYS, T.key, T.host.key, SECRET, NOW + HOUR_S)
+CHANNEL = seed("channel")
+CODE = JoinCode(RELAYS, T.key, T.host.key, CHANNEL, SECRET, NOW + HOUR_S)
 TEXT = CODE.text()
 LETTERS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 def test_a_join_code_says_all_of_it_again() -> None:
     assert parse_join_code(TEXT, now=NOW) == CODE
-    assert TEXT.isalnum() and TEXT.isupper() and len(TEXT) < 300
+    assert TEXT.isalnum() and TEXT.isupper() and len(TEXT) < 350
 
 
 def test_case_blanks_breaks_and_lookalikes_do_not_matter() -> None:
@@ -68,7 +78,7 @@ def test_an_expired_code_is_told_from_a_wrong_one() -> None:
 @pytest.mark.parametrize(
     "bad",
     [{"relays": ()}, {"relays": ("http://x",)}, {"relays": RELAYS * 5}, {"tenant": bytes(32)}, {"host": b""},
-     {"secret": b"short"}, {"not_after": 0}],
+     {"secret": b"short"}, {"channel": bytes(32)}, {"not_after": 0}],
     ids=str,
 )  # fmt: skip
 def test_a_code_that_makes_no_sense_is_never_made(bad: dict[str, object]) -> None:
@@ -171,3 +181,40 @@ def test_a_link_whose_parts_do_not_fit_each_other_is_refused(change: dict[int, o
     packed = base64.urlsafe_b64encode(zlib.compress(msgspec.msgpack.encode(fields))).decode()
     with pytest.raises(BadShare, match="no sense"):
         parse_share(f"https://relay.example/s#1.{packed}")
+
+
+# ---- offers ----------------------------------------------------------------------------------------------------------
+
+
+def offered() -> Offer:
+    grant = grants.attenuate(
+        MINE, T.alice, holder=T.bot.key, serial=T.serial(), sessions=(S1,), capabilities=Capability.OBSERVE, depth=0
+    )
+    return Offer(RELAYS, T.host.key, S1, grant)
+
+
+def test_an_offer_says_all_of_it_again_and_holds_no_secret() -> None:
+    it = offered()
+    assert parse_offer(f" {it.text()}\n") == it
+    assert grants.verify(it.grant, tenant=T.key, now=NOW, holder=T.bot.key, kind=Kind.AI, principal=T.alice.key)
+
+
+@given(st.text(max_size=60))
+def test_any_other_text_is_no_offer(text: str) -> None:
+    for wrong in (text, "HOLDGRANT1." + text):
+        with pytest.raises(BadShare):
+            parse_offer(wrong)
+
+
+@given(st.integers(11, 200), st.sampled_from("AZaz09-_"))
+def test_an_offer_with_another_letter_is_refused_or_proves_nothing(at: int, letter: str) -> None:
+    text = offered().text()
+    wrong = text[:at] + letter + text[at + 1 :]
+    if wrong == text:
+        return
+    try:
+        found = parse_offer(wrong)
+        grants.verify(found.grant, tenant=T.key, now=NOW, holder=T.bot.key, kind=Kind.AI, principal=T.alice.key)
+    except (BadShare, grants.BadGrant, BadCertificate):
+        return
+    assert found.grant == parse_offer(text).grant  # an address on the way may differ; what it allows may not

@@ -201,8 +201,9 @@ def test_a_peer_that_gives_no_sign_of_life_is_closed_and_a_quiet_one_is_not(real
             admitted(one.url, realm.human(), "client", ping_interval=None) as quiet,
         ):
             dead.socket.transport.pause_reading()  # so that no ping is answered
-            while one.events()[-1]["event"] != "left":
-                await asyncio.sleep(0.05)
+            async with asyncio.timeout(30):
+                while one.events()[-1]["event"] != "left":
+                    await asyncio.sleep(0.05)
             assert one.events()[-1]["why"] == "gone"
             await quiet.hosts()
 
@@ -317,8 +318,12 @@ def test_after_kill_9_hosts_come_back_and_nothing_that_matters_is_forgotten(real
 
 def test_two_relays_do_not_share_a_state_directory(one: Relay) -> None:
     second = Relay(one.state, "--open")
-    with pytest.raises(AssertionError, match="state-in-use"):
-        second.up()
+    try:
+        with pytest.raises(AssertionError, match="state-in-use"):
+            second.up()
+    finally:
+        if second.process is not None and second.process.poll() is None:
+            second.kill()
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ class Away:
             "HOLDFAST_RUNTIME_DIR": str(folder / "r"),
             "HOLDFAST_STATE_DIR": str(folder / "s"),
             "HOLDFAST_PROFILE": self.profile,
+            "HOLDFAST_WARM": "0",  # every command alone, unless a test says otherwise
         }
         shutil.copytree(keys / "default", folder / "s" / "keys" / self.profile)
         for each in (folder, folder / "s", folder / "s" / "keys"):
@@ -71,7 +72,7 @@ class Away:
     @contextlib.contextmanager
     def chosen(self) -> Iterator[None]:
         """Have this process look where that machine's programs look."""
-        names = ("HOLDFAST_RUNTIME_DIR", "HOLDFAST_STATE_DIR", "HOLDFAST_PROFILE")
+        names = ("HOLDFAST_RUNTIME_DIR", "HOLDFAST_STATE_DIR", "HOLDFAST_PROFILE", "HOLDFAST_WARM")
         former = {name: os.environ.get(name) for name in names}
         os.environ.update({name: self.env[name] for name in names})
         try:

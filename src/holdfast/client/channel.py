@@ -267,6 +267,10 @@ class Channel:
                 if first or silent > self.patience:
                     raise HostUnreachable(why.where, why.why) from None
                 await asyncio.sleep(0.01 if silent < 1 else 0.1)
+            except HostUnreachable:  # said on the connection: whoever leads to a host elsewhere does not reach it now
+                if first or loop.time() - began > self.patience:
+                    raise
+                await asyncio.sleep(0.1)
 
     async def _greeted(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter, Any]:
         raw = dial.dial(self.path)

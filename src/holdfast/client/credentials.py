@@ -222,6 +222,11 @@ class Store:
     # ---- reading ----
 
     @property
+    def path(self) -> Path:
+        """The profile's own folder, for what else is kept beside these files."""
+        return self._path
+
+    @property
     def profile(self) -> Profile:
         data = private.read(self._path / "profile.json")
         try:
@@ -257,6 +262,12 @@ class Store:
         return (self._path / "issuer").exists()
 
     @property
+    def issuer(self) -> tuple[KeyPair, bytes]:
+        """The tenant's issuer, and its certificate. Raises NoCredentials where it is not."""
+        kept = self._needed("issuer", _Issuer)
+        return _pair(kept.seed, self._path / "issuer"), kept.certificate
+
+    @property
     def root_state(self) -> str:
         """``plain`` (whoever can read this user's files is the tenant), ``sealed`` or ``away``."""
         if (self._path / "root").exists():
@@ -284,7 +295,7 @@ class Store:
 
     def revocations(self) -> Revocations:
         """What is revoked, as far as it is known here."""
-        return identity.merged(self._lists())
+        return identity.merged(self.lists())
 
     # ---- changing ----
 
@@ -351,7 +362,7 @@ class Store:
         tenant = self.tenant
         with self._locked():
             kept = self._file("revocations", _Lists) or _Lists(FORMAT, ())
-            by_signer = {each.signer: pair for each, pair in zip(self._lists(), kept.lists, strict=True)}
+            by_signer = {each.signer: pair for each, pair in zip(self.lists(), kept.lists, strict=True)}
             signer = identity.read([issuer]).key if issuer else tenant
             seen = self._list_of(by_signer[signer], tenant).version if signer in by_signer else 0
             identity.verify_revocations(
@@ -515,7 +526,8 @@ class Store:
         self._write("issuer", fresh)
         return fresh
 
-    def _lists(self) -> list[RevocationList]:
+    def lists(self) -> list[RevocationList]:
+        """Every revocation list kept here."""
         kept = self._file("revocations", _Lists)
         tenant = self.tenant
         return [self._list_of(pair, tenant) for pair in kept.lists] if kept else []

@@ -10,10 +10,11 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from holdfast.client import where
 from holdfast.client.connection import Connection
 from holdfast.client.credentials import DEFAULT, Store
 from holdfast.client.meeting import keys_folder
-from holdfast.core import identity, sealing
+from holdfast.core import identity, sealing, signed
 from holdfast.core.identity import Kind
 from holdfast.wire import messages as wire
 
@@ -23,7 +24,7 @@ RENEW_LEFT_S: Final = HOST_S * 2 // 3
 
 def own_store(profile: str = "") -> Store:
     """Return this user's profile, made silently if it is the first run: a tenant of their own, and they may everything."""
-    chosen = profile or os.environ.get("HOLDFAST_PROFILE") or DEFAULT
+    chosen = profile or where.chosen() or DEFAULT
     folder = keys_folder()
     if chosen != DEFAULT:
         return Store(folder, chosen)
@@ -54,26 +55,44 @@ def link(host: Connection, store: Store, relays: Sequence[str] | None = None, *,
     """
     who = identity_of(host)
     urls = tuple(dict.fromkeys(relays)) if relays is not None else tuple(who.relays)
-    said = name or host.welcome.host_name
-    keys = store.name_keys()
-    sealed = sealing.seal_name(said, keys[0], about=who.key, nonce=os.urandom(sealing.NONCE_BYTES)) if keys else b""
+    said = name or name_of(who, store) or host.welcome.host_name
     chain = store.certify(
         who.key, kind=Kind.HOST, now=int(time.time()), random=os.urandom, name=said, life_s=HOST_S
     )  # fmt: skip
-    answer = host.ask(wire.Enrol(host.ref(), store.tenant, chain, urls, sealed), wire.Identity)
+    answer = enrol(host, store, chain, urls, said, key=who.key)
     store.remember_host(answer.record, chain, host=who.key, now=int(time.time()))
     known = store.profile.relays
     store.save_profile(relays=tuple(dict.fromkeys((*known, *urls))), default_host=who.key)
     return answer
 
 
-def renew(host: Connection, store: Store) -> bool:
-    """Renew the certificate of a host that has little time left; tell whether that was due."""
+def enrol(
+    host: Connection, store: Store, chain: tuple[bytes, ...], urls: tuple[str, ...], name: str, *, key: bytes
+) -> wire.Identity:
+    """Give the host at the other end, whose key is ``key``, its certificates, name and relays. Raises Refused."""
+    keys = store.name_keys()
+    sealed = sealing.seal_name(name, keys[0], about=key, nonce=os.urandom(sealing.NONCE_BYTES)) if keys else b""
+    return host.ask(wire.Enrol(host.ref(), store.tenant, chain, urls, sealed), wire.Identity)
+
+
+def name_of(who: wire.Identity, store: Store) -> str:
+    """Return the name that the host goes by in this tenant; empty: none yet."""
+    if not who.record or who.tenant != store.tenant:
+        return ""
+    record = signed.peeked(who.record, identity.HostRecord, most=identity.RECORD_BYTES_MAX)
+    try:
+        return sealing.open_name(record.name, store.name_keys(), about=record.host) if record.name else ""
+    except sealing.CannotOpen:
+        return ""
+
+
+def renew(host: Connection, store: Store, *, eager: bool = False) -> bool:
+    """Renew the certificate of a host that has little time left, or in any case if ``eager``; tell whether it was."""
     who = identity_of(host)
     if who.tenant != store.tenant or not store.issues:
         return False
     left = identity.read(who.certificates).certificate.not_after - time.time()
-    if left > RENEW_LEFT_S:
+    if left > RENEW_LEFT_S and not eager:
         return False
     link(host, store)
     return True

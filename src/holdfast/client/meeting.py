@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -69,26 +69,33 @@ class Route:
     record: HostRecord
     number: int
     line: _Line
-    _payloads: asyncio.Queue[memoryview | None] = field(default_factory=lambda: asyncio.Queue(256))
+    heard: Callable[[memoryview], None] = lambda payload: None
+    over: asyncio.Event = field(default_factory=asyncio.Event)
     refusal: HoldError | None = None
 
-    def carry(self, payload: bytes) -> None:
-        self.line.wire.carry(self.number, payload)
+    def carry(self, payloads: Sequence[bytes]) -> None:
+        """Send ``payloads`` in one write."""
+        self.line.wire.carry_all(self.number, payloads)
 
-    async def receive(self) -> memoryview | None:
-        """Return the next payload, None when the route is over. Raises what the relay refused it with."""
-        got = await self._payloads.get()
-        if got is None and self.refusal is not None:
+    async def listen(self, heard: Callable[[memoryview], None]) -> None:
+        """Have ``heard`` called with each payload, in the turn in which it arrives, until the route is over.
+
+        Raises what the relay refused the route with, or what ``heard`` raised.
+        """
+        self.heard = heard
+        await self.over.wait()
+        if self.refusal is not None:
             raise self.refusal
-        return got
 
     def put(self, payload: memoryview | None) -> None:
-        try:
-            self._payloads.put_nowait(payload)
-        except asyncio.QueueFull:  # the link's window is far below this: nobody well-behaved gets here
-            while not self._payloads.empty():
-                self._payloads.get_nowait()
-            self._payloads.put_nowait(None)
+        if payload is None:
+            self.over.set()
+        elif not self.over.is_set():
+            try:
+                self.heard(payload)
+            except HoldError as error:  # this route's trouble alone
+                self.refusal = error
+                self.over.set()
 
 
 class _Line:
@@ -133,8 +140,7 @@ class _Line:
 
     async def _read(self) -> None:
         try:
-            async for said in self.wire.frames():
-                self._heard(said)
+            await self.wire.listen(self._heard)
         except BadMessage:
             pass
         finally:
@@ -228,6 +234,10 @@ class Meeting:
         if not found and errors:
             raise errors[0]
         return sorted(found.values(), key=lambda each: (each.name, each.key))
+
+    def knows(self, host: str) -> bool:
+        """Tell whether a host of this name or id was met before."""
+        return any(host in self._names_of(each.key) for each in self._store.hosts())
 
     async def find(self, host: str) -> Target:
         """Return the host that ``host`` means: its name, or its id. Raises NoSuchHostHere, Refused if it is ambiguous."""

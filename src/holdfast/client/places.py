@@ -1,7 +1,7 @@
 """Look at this machine for core.places: uid, home, lingering, and what the environment chose. Decides nothing itself.
 
-``socket_path`` and ``folder`` repeat the rule of core.places.places for the fast paths, which cannot afford its imports
-(dataclasses and pathlib: 15 ms); tests/client/test_places.py holds the two against each other.
+``socket_path``, ``folder`` and ``keys`` repeat the rule of core.places.places for the fast paths, which cannot afford its
+imports (dataclasses and pathlib: 15 ms); tests/client/test_places.py holds the two against each other.
 """
 
 from __future__ import annotations
@@ -56,6 +56,11 @@ def folder() -> str:
 def socket_path() -> str:
     """Where the host of this user listens, as core.places has it."""
     return folder() + "/host.sock"
+
+
+def keys() -> str:
+    """The folder of this user's profiles, as core.places has it."""
+    return (os.environ.get("HOLDFAST_STATE_DIR") or home() + "/.local/state/holdfast") + "/keys"
 
 
 def here() -> Places:

@@ -20,7 +20,7 @@ from typing import Final
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from holdfast.client import where
+from holdfast.client import where, which
 from holdfast.client.meeting import Meeting, Route, Target
 from holdfast.core.errors import HoldError, NoSuchSession
 from holdfast.core.identity import host_id
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 RECEIVE: Final = 1 << 16
 SILENT_S: Final = 2.0  # seconds without proof of the host after which its user is told
 TELL_S: Final = 1.0
-PACE: Final = Bounds(first_s=0.05, most_s=10.0)
+PACE: Final = Bounds(first_s=0.05, most_s=2.0)  # a relay that was restarted is back within a second
 FIRST_S: Final = 5.0  # a host that was never reached is given up after so long; one that was, never
 PASSING: Final = frozenset(
     (
@@ -89,7 +89,7 @@ class Bridge:
             now=self._loop.time(), limits=LIMITS,
         )  # fmt: skip
         self._carrier: Dialled | None = None
-        self._carry: Callable[[bytes], None] | None = None
+        self._carry: Callable[[Sequence[bytes]], None] | None = None
         self._names = _Names()
         self._client, self._host_id = "", host_id(target.host)
         self._began, self._ever = self._loop.time(), False
@@ -98,6 +98,8 @@ class Bridge:
         self._asking: dict[int, asyncio.Future[None]] = {}
         self._out: deque[bytes] = deque()  # for the local end, not yet taken
         self._inbox = host_inbox()
+        self._queue: deque[wire.ToHost] = deque()  # of the local end, to be passed on in order
+        self._wake = asyncio.Event()
         self._over = asyncio.Event()
         self._silent = False
         self._refusal: HoldError | None = None
@@ -105,9 +107,10 @@ class Bridge:
     async def run(self) -> None:
         """Serve until the local end hangs up or the link is over."""
         self._local.setblocking(False)
+        self._loop.add_reader(self._local.fileno(), self._readable)
         tasks = [
             self._loop.create_task(self._carriers(), name="carriers"),
-            self._loop.create_task(self._listen(), name="local end"),
+            self._loop.create_task(self._catch_up(), name="what waits"),
             self._loop.create_task(self._beat(), name="time"),
         ]
         over = self._loop.create_task(self._over.wait(), name="over")
@@ -117,8 +120,7 @@ class Bridge:
             self._link.close()
             self._flush()
             if self._carrier is not None and self._carry is not None:
-                for each in self._carrier.goodbye():
-                    self._carry(each)
+                self._carry(self._carrier.goodbye())
             for task in (*tasks, over):
                 task.cancel()
             found = await asyncio.gather(*tasks, return_exceptions=True)
@@ -129,6 +131,7 @@ class Bridge:
                     log.error("a link failed", exc_info=error)
             if self._refusal is not None:
                 self._say_locally(wire.Failed(0, self._refusal.code, self._refusal.message, self._refusal.do))
+            self._loop.remove_reader(self._local.fileno())
             self._loop.remove_writer(self._local.fileno())
             self._local.close()
 
@@ -159,24 +162,25 @@ class Bridge:
         )  # fmt: skip
         carrier = Dialled(initiator, self._introduce, self._link)
         self._carrier, self._carry = carrier, route.carry
-        route.carry(carrier.first())
+        route.carry([carrier.first()])
         up = False
+
+        def heard(payload: memoryview) -> None:
+            nonlocal up
+            events, first = carrier.receive(payload, now=self._loop.time())
+            if first:
+                route.carry(first)
+            if carrier.accepted is not None and not up:
+                up = True
+                if not self._ever:
+                    self._ever = True
+                    self._reached()
+                pace.up(now=self._loop.time())
+            self._happened(events)
+            self._flush()
+
         try:
-            while True:
-                payload = await route.receive()
-                if payload is None:
-                    return
-                events, first = carrier.receive(payload, now=self._loop.time())
-                for each in first:
-                    route.carry(each)
-                if carrier.accepted is not None and not up:
-                    up = True
-                    if not self._ever:
-                        self._ever = True
-                        self._reached()
-                    pace.up(now=self._loop.time())
-                self._happened(events)
-                self._flush()
+            await route.listen(heard)
         finally:
             now = self._loop.time()
             carrier.lost(now=now)
@@ -211,8 +215,8 @@ class Bridge:
     def _flush(self) -> None:
         if self._carrier is None or self._carry is None:
             return
-        for payload in self._carrier.outgoing(now=self._loop.time()):
-            self._carry(payload)
+        if payloads := self._carrier.outgoing(now=self._loop.time()):
+            self._carry(payloads)
 
     async def _beat(self) -> None:
         """Let time pass for the link, and tell the local end when the host has not been heard of for a while."""
@@ -284,41 +288,81 @@ class Bridge:
 
     # ---- what the local end says ----
 
-    async def _listen(self) -> None:
-        while data := await self._loop.sock_recv(self._local, RECEIVE):
+    def _readable(self) -> None:
+        """The local end said something. What needs no waiting is passed on in this very turn."""
+        try:
+            data = self._local.recv(RECEIVE)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._loop.remove_reader(self._local.fileno())
+            self._over.set()
+            return
+        try:
             for message in self._inbox.receive(data):
-                await self._pass_on(message)
-            self._flush()
-        self._over.set()
+                if self._queue or not self._passed_on(message):
+                    self._queue.append(message)
+        except HoldError as error:
+            self._refusal = error
+            self._over.set()
+        if self._queue:
+            self._loop.remove_reader(self._local.fileno())  # the keyboard waits
+            self._wake.set()
+        self._flush()
 
-    async def _pass_on(self, message: wire.ToHost) -> None:
+    async def _catch_up(self) -> None:
+        """Pass on what had to wait: for room in the link, or for the id that a name means."""
+        while True:
+            await self._wake.wait()
+            while self._queue:
+                message = self._queue[0]
+                try:
+                    await self._know(message)
+                except HoldError as error:
+                    self._fail(message, error)
+                    self._queue.popleft()
+                    continue
+                if self._passed_on(message):
+                    self._queue.popleft()
+                else:
+                    await asyncio.sleep(0.02)  # the link's acknowledgements make room, and tell nobody in particular
+                self._flush()
+            self._wake.clear()
+            self._loop.add_reader(self._local.fileno(), self._readable)
+
+    def _passed_on(self, message: wire.ToHost) -> bool:
+        """Say ``message`` on the link; False if it has to wait."""
         if isinstance(message, wire.Hello):
             self._client = message.client
         if isinstance(message, wire.Attach) and message.direct:
             message = msgspec.structs.replace(message, direct=False)
         lane = INPUT if isinstance(message, wire.Input) else CONTROL
+        said = message
         if signing.verb_of(message) in signing.SIGNED:
-            try:
-                message = await self._signed(message)
-            except HoldError as error:
-                self._say_locally(
-                    wire.Failed(getattr(message, "ref", 0), error.code, error.message, error.do, error.details)
-                )
-                return
-        data = _encode(message)
-        while True:
-            try:
-                self._link.say(lane, data)
-                return
-            except LinkFull:  # the user types faster than the path takes it: the keyboard waits
-                self._flush()
-                await asyncio.sleep(0.02)
+            about = self._about(message)
+            if about is None:
+                return False
+            said = self._signed(message, about)
+        try:
+            self._link.say(lane, _encode(said))
+        except LinkFull:
+            return False
+        return True
 
-    async def _signed(self, message: wire.ToHost) -> wire.Signed:
+    def _fail(self, message: wire.ToHost, error: HoldError) -> None:
+        self._say_locally(wire.Failed(getattr(message, "ref", 0), error.code, error.message, error.do, error.details))
+
+    def _about(self, message: wire.ToHost) -> str | None:
+        """Return the id that a signature of ``message`` names, None if it is not known yet."""
         if isinstance(message, wire.Open):
-            about = str(self._host_id)
-        else:
-            about = await self._id_of(str(message.session))  # type: ignore[union-attr]
+            return str(self._host_id)
+        name = str(message.session)  # type: ignore[union-attr]
+        return name if is_session_id(name) else self._names.ids.get(name)
+
+    def _signed(self, message: wire.ToHost, about: str) -> wire.Signed:
+        if not isinstance(message, wire.Open):
             message = msgspec.structs.replace(message, session=about)
         seq = message.seq if isinstance(message, wire.Input) else next(self._seqs)
         salt = os.urandom(signing.SALT_BYTES)
@@ -329,19 +373,17 @@ class Bridge:
         signature = signing.sign(self._meeting.operator_pair, statement)
         return wire.Signed(about, seq, salt, signature, _encode(message))
 
-    async def _id_of(self, name: str) -> str:
-        if is_session_id(name):
-            return name
-        if name not in self._names.ids:
-            ref = next(self._refs)
-            self._asking[ref] = self._loop.create_future()
-            self._link.say(CONTROL, _encode(wire.List(ref, True)))
-            self._flush()
-            await self._asking[ref]
-        found = self._names.ids.get(name)
-        if found is None:
-            raise NoSuchSession(name)
-        return found
+    async def _know(self, message: wire.ToHost) -> None:
+        """Learn which session ``message`` means, if a signature has to say so. Raises NoSuchSession."""
+        if signing.verb_of(message) not in signing.SIGNED or self._about(message) is not None:
+            return
+        ref = next(self._refs)
+        self._asking[ref] = self._loop.create_future()
+        self._link.say(CONTROL, _encode(wire.List(ref, True)))
+        self._flush()
+        await self._asking[ref]
+        if self._about(message) is None:
+            raise NoSuchSession(str(getattr(message, "session", "")))
 
 
 # ---- a bridge in a thread, for programs that are not asyncio, or another loop ---------------------------------------
@@ -370,14 +412,16 @@ class Bridges:
         for meeting in self._meetings.values():
             await meeting.close()
 
+    def _meeting(self, profile: str) -> Meeting:
+        if profile not in self._meetings:
+            self._meetings[profile] = Meeting(profile)
+        return self._meetings[profile]
+
     async def bridge(self, path: str, local: socket.socket, reached: Callable[[], None] = lambda: None) -> None:
         """Serve ``local`` until it hangs up, in the loop this is called in. Raises nothing: it is said on ``local``."""
-        profile, host = where.parts(path)
         try:
-            meeting = self._meetings.get(profile)
-            if meeting is None:
-                meeting = self._meetings[profile] = Meeting(profile)
-            await Bridge(meeting, await meeting.find(host), local, reached).run()
+            meeting, target = await which.find(self._meeting, *where.parts(path))
+            await Bridge(meeting, target, local, reached).run()
         except HoldError as error:
             with local:
                 local.setblocking(True)
@@ -387,7 +431,8 @@ class Bridges:
 def _keep_warm() -> None:
     from holdfast.client.warm import start  # that module needs this one
 
-    asyncio.get_running_loop().call_later(WARM_S, start)  # not now: somebody waits for the first paint
+    loop = asyncio.get_running_loop()
+    loop.call_later(WARM_S, loop.run_in_executor, None, start)  # not now: somebody waits for the first paint
 
 
 _bridges: Final = Bridges()

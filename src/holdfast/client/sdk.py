@@ -302,7 +302,8 @@ class Session:
         written, typed = 0, None
         for start in range(0, len(data), PIECE) or (0,):
             seq = self._client._next_seq(self.id)
-            number = self._feed.number if self._feed is not None and not self._feed.over else 0
+            feed = self._feed
+            number = feed.number if feed is not None and not feed.over and not feed.observe else 0
             request = wire.Input(self._ref(), self.id, seq, data[start : start + PIECE], number)
             typed = await self._ask(request, wire.Typed)
             written += typed.written

@@ -89,6 +89,19 @@ def start_in_background() -> subprocess.Popen[bytes]:
     )
 
 
+def detach(command: list[str]) -> None:
+    """Start ``command`` as nobody's child, in a session of its own, without this program's terminal. Raises OSError."""
+    subprocess.run(
+        [sys.executable, "-I", "-S", "-c", _DETACH, *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,
+        check=False,
+    )
+
+
 def _locked(lock: int, places: Places) -> None:
     """Take the lock. Polled, because a bounded flock exists only through signals; contention lasts one host start."""
     until = time.monotonic() + READY_S

@@ -39,6 +39,16 @@ PIECE = 1 << 16  # bytes in one input
 DRAIN_S = 5.0  # seconds the last output may take to reach a slow terminal
 NOTICE_S = 2.5  # seconds a notice stays
 QUIET_S = 1.5  # seconds without a host before the user is told
+# What a host, or whoever leads to it, may say on a connection that has worked before: then it is tried again.
+PASSING = (
+    "host-unreachable",
+    "host-failed",
+    "timeout",
+    "relay-unreachable",
+    "relay-busy",
+    "relay-draining",
+    "no-such-host",
+)
 _SIGNALS = (signal.SIGWINCH, signal.SIGCONT, signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
@@ -164,7 +174,7 @@ class Viewer(Conversation):
             return
         elif self.ever and no.code == "session-ended":
             self._over(no.details)
-        elif self.ever and no.code in ("host-unreachable", "host-failed", "timeout"):
+        elif self.ever and no.code in PASSING:
             self._broken(no.message)
         else:
             raise no
@@ -415,7 +425,7 @@ class Viewer(Conversation):
             f"{prefix_name(self.prefix.code)} d leaves" if self.prefix.code is not None else "close the window to leave"
         )
         if for_s:
-            said = f"no sign of the host for {round(for_s)} s; {self.label} may be running without it"
+            said = f"no sign of the host for {round(for_s)} s; {self.info['name']} may be running"
         else:
             said = f"no answer from the host; {self.label} runs on without it"
         self._cover("lost", f"{said}; {leave}", None)

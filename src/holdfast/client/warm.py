@@ -13,7 +13,6 @@ import logging
 import os
 import socket
 import struct
-import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -21,7 +20,7 @@ from typing import Final
 from holdfast.client.dial import LINKS, OFF
 from holdfast.client.places import here
 from holdfast.client.remote import Bridges
-from holdfast.client.start import private_folder
+from holdfast.client.start import detach, private_folder
 
 IDLE_S: Final = 600.0
 ASK_S: Final = 5.0
@@ -29,14 +28,10 @@ PATH_BYTES_MAX: Final = 512
 
 
 def start() -> None:
-    """Have a process keep links warm from now on, unless one does or the user does not want it. Returns at once."""
+    """Have a process keep links warm from now on, unless one does or the user does not want it. Returns in milliseconds."""
     if os.environ.get(OFF) == "0" or os.environ.get("HOLDFAST_SESSION"):
         return
-    command = ["/usr/bin/env", "nice", sys.executable, "-m", "holdfast.client.warm"]  # after the first paint, please
-    subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL, cwd="/", start_new_session=True,
-    )  # fmt: skip
+    detach([sys.executable, "-m", "holdfast.client.warm"])
 
 
 class Warm:
@@ -110,6 +105,7 @@ def main() -> int:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return 0
+    os.nice(5)  # whoever started it waits for the first paint
     logging.basicConfig(level=logging.CRITICAL)
     asyncio.run(Warm(folder).run())
     return 0

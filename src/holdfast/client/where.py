@@ -1,11 +1,27 @@
-"""Read NAME@HOST: which session, and how to reach its host. Imports nothing, since the fastest paths need it.
+"""Read NAME@HOST: which session, and how to reach its host. Imports next to nothing: the fastest paths need it.
 
-A *path* is the path of a socket on this machine, or ``@PROFILE/HOST`` for a host elsewhere, met at the profile's relays.
+A *path* is the path of a socket on this machine, or ``@PROFILE/HOST`` for a host elsewhere, met at the profile's relays. With
+no profile in it, whichever of the user's profiles knows that host is meant (which).
 """
 
 from __future__ import annotations
 
 import os
+
+from holdfast.client import places
+
+CHOSEN = ".profile"  # in the folder of the profiles: the one that `hold profile use` chose
+
+
+def chosen() -> str:
+    """Return the profile that was chosen, by HOLDFAST_PROFILE or `hold profile use`; empty: none in particular."""
+    if name := os.environ.get("HOLDFAST_PROFILE"):
+        return name
+    try:
+        with open(f"{places.keys()}/{CHOSEN}") as file:
+            return file.read(64).strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def split(name: str) -> tuple[str, str | None]:
@@ -13,7 +29,7 @@ def split(name: str) -> tuple[str, str | None]:
     session, at, host = name.rpartition("@")
     if not at:
         return name, None
-    return session, f"@{os.environ.get('HOLDFAST_PROFILE') or 'default'}/{host}"
+    return session, f"@{chosen()}/{host}"
 
 
 def elsewhere(path: str | None) -> bool:
@@ -22,6 +38,6 @@ def elsewhere(path: str | None) -> bool:
 
 
 def parts(path: str) -> tuple[str, str]:
-    """Return profile and host of a path elsewhere."""
+    """Return profile (empty: any) and host of a path elsewhere."""
     profile, _, host = path[1:].partition("/")
     return profile, host

@@ -50,6 +50,8 @@ NEEDS: Final[Mapping[str, Need]] = {
     "get-identity": Need(Capability.OBSERVE, Scope.HOST),
     "enrol": Need(Capability.MANAGE, Scope.MACHINE),  # whoever changes the tenant takes the host, beyond any revocation
     "revoke-list": _ADMITTED,  # proves itself; the more ways it has, the harder it is to hide
+    "invite": Need(Capability.MANAGE, Scope.MACHINE),  # whoever lets others join has the keys that sign for it
+    "renew": _ADMITTED,  # gives a member no more than what was given to it
 }  # fmt: skip
 # What is needed instead if the act is eased (see Act); other verbs need the same either way.
 OBSERVING: Final[Mapping[str, Need]] = {"attach": _OBSERVE, "resize": _OBSERVE}  # of an observer's own window

@@ -1,7 +1,7 @@
-"""Write what one person hands to another as text: join codes for members, share links for guests.
+"""Write what one person hands to another as text: join codes for members, share links for guests, offers for who has a key.
 
-Not here: who may make them (grants, identity), what a host does with a one-time secret. Both hold a secret, so neither is
-ever logged, and printing the objects shows none of it. Source: docs/identity.md, "Join codes" and "Share links".
+Not here: who may make them (grants, identity), what a host does with a one-time secret. Codes and links hold a secret, so
+neither is ever logged, and printing the objects shows none of it. Source: docs/identity.md, "Join codes", "Share links".
 """
 
 import base64
@@ -28,6 +28,7 @@ _PLAIN_BYTES_MAX: Final = 24 * 1024  # of a share link, unpacked
 _CHECK_BYTES: Final = 5
 _CODE_HEAD: Final = "HOLD1"
 _SHARE_HEAD: Final = "1."
+_OFFER_HEAD: Final = "HOLDGRANT1."
 _CROCKFORD: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _VALUE: Final = {letter: value for value, letter in enumerate(_CROCKFORD)} | {"O": 0, "I": 1, "L": 1}
 
@@ -63,19 +64,27 @@ class BadShare(HoldError):
 
 @dataclass(frozen=True, slots=True)
 class JoinCode:
-    """What a machine needs to become a member: where, whose tenant, which host lets it in, and the right to ask once."""
+    """What one needs to become a member: where, whose tenant, which host lets one in, and the right to ask once.
+
+    ``channel`` makes the first conversation safe: who joins knows no certificates yet, so the code itself says to whom to
+    speak, and no relay on the way can stand in for that host. ``machine``: the joining machine's host becomes a member.
+    """
 
     relays: tuple[str, ...]
     tenant: bytes  # root key
     host: bytes  # Ed25519 key of the host that takes the secret
+    channel: bytes  # and the X25519 key of its secure channel
     secret: bytes = field(repr=False)
     not_after: int = 0
+    machine: bool = False
 
     def text(self) -> str:
         """Return the code: one line of capitals and digits. Raises BadJoinCode if this cannot be one."""
         if not _code_is_sound(self):
             raise BadJoinCode("content", "what it would say makes no sense")
-        plain = signed.encoded(_Code(self.relays, self.tenant, self.host, self.secret, self.not_after))
+        plain = signed.encoded(
+            _Code(self.relays, self.tenant, self.host, self.channel, self.secret, self.not_after, self.machine)
+        )
         return _CODE_HEAD + _base32(plain + _check(plain))
 
 
@@ -83,8 +92,10 @@ class _Code(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
     relays: tuple[str, ...]
     tenant: bytes
     host: bytes
+    channel: bytes
     secret: bytes
     not_after: int
+    machine: bool
 
 
 def parse_join_code(text: str, *, now: int) -> JoinCode:
@@ -105,7 +116,7 @@ def parse_join_code(text: str, *, now: int) -> JoinCode:
         it: _Code = signed.decoded(plain, _Code, most=CODE_CHARS_MAX)
     except signed.Unsigned:
         raise BadJoinCode("content", "a newer version may have made it") from None
-    code = JoinCode(it.relays, it.tenant, it.host, it.secret, it.not_after)
+    code = JoinCode(it.relays, it.tenant, it.host, it.channel, it.secret, it.not_after, it.machine)
     if not _code_is_sound(code):
         raise BadJoinCode("content", "what it says makes no sense")
     if now >= code.not_after:
@@ -115,7 +126,13 @@ def parse_join_code(text: str, *, now: int) -> JoinCode:
 
 def _code_is_sound(it: JoinCode) -> bool:
     keys = is_key(it.tenant) and is_key(it.host) and len(it.secret) == SECRET_BYTES
-    return keys and 0 < it.not_after <= signed.TIME_MAX and _relays_are_sound(it.relays)
+    return (
+        keys
+        and len(it.channel) == signed.KEY_BYTES
+        and any(it.channel)
+        and 0 < it.not_after <= signed.TIME_MAX
+        and _relays_are_sound(it.relays)
+    )
 
 
 def _relays_are_sound(relays: tuple[str, ...]) -> bool:
@@ -189,14 +206,16 @@ class _Share(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 def share(
     signer: Signer, certificates: Sequence[bytes], grant: bytes, *, relays: tuple[str, ...], host: bytes, session: str,
     seed: bytes, serials: tuple[bytes, bytes], now: int, not_after: int, propose: bool = False, name: bytes = b"",
+    issued: Sequence[bytes] = (),
 ) -> Share:  # fmt: skip
     """Make a guest of ``session`` out of a fresh ``seed``: ``signer``, a human, vouches for it and passes on part of its
-    own ``grant``. Needs nobody else. It ends at ``not_after``, or earlier with the signer's certificate.
+    own ``grant``. Needs nobody else. It ends at ``not_after``, or earlier with the signer's certificate; ``issued`` is a
+    chain that an issuer made for this guest instead, which may live longer.
 
     Raises BadCertificate or BadGrant if the signer may not. ``serials`` are for the certificate and the grant.
     """
     guest = KeyPair(seed)
-    chain = identity.issue(
+    chain = tuple(issued) or identity.issue(
         signer, certificates, kind=Kind.GUEST, key=guest.key, serial=serials[0], now=now,
         life_s=min(not_after - now + identity.SKEW_S, identity.VOUCHED_S_MAX), name=name,
     )  # fmt: skip
@@ -258,3 +277,49 @@ def _share_is_sound(it: Share) -> bool:
         and member.certificate.tenant == it.tenant
         and grant.sessions == {it.session}
     )
+
+
+# ---- offers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A grant for an operator whose key is known, and where it is good. No secret: it is of use to that key alone."""
+
+    relays: tuple[str, ...]
+    host: bytes  # Ed25519 key
+    session: str
+    grant: bytes
+
+    def text(self) -> str:
+        """Return it as one line."""
+        packed = zlib.compress(signed.encoded(_Offer(self.relays, self.host, self.session, self.grant)), 9)
+        return _OFFER_HEAD + base64.urlsafe_b64encode(packed).decode().rstrip("=")
+
+
+class _Offer(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    relays: tuple[str, ...]
+    host: bytes
+    session: str
+    grant: bytes
+
+
+def is_offer(text: str) -> bool:
+    """Tell whether ``text`` begins as an offer does."""
+    return text.strip().startswith(_OFFER_HEAD)
+
+
+def parse_offer(text: str) -> Offer:
+    """Return what an offer says; its grant is not verified here. Raises BadShare."""
+    if len(text) > URL_CHARS_MAX or not is_offer(text):
+        raise BadShare("head", "it does not begin as an offer does")
+    try:
+        it: Any = signed.decoded(_unpacked(text.strip()[len(_OFFER_HEAD) :]), _Offer, most=_PLAIN_BYTES_MAX)
+        found = Offer(it.relays, it.host, it.session, it.grant)
+        sound = is_key(it.host) and is_session_id(it.session) and _relays_are_sound(it.relays)
+        sound = sound and grants.read(it.grant).sessions == {it.session}
+    except (signed.Unsigned, HoldError):
+        raise BadShare("content", "a newer version may have made it") from None
+    if not sound:
+        raise BadShare("content", "what it says makes no sense")
+    return found

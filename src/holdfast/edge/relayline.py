@@ -5,13 +5,15 @@ payloads are (introduction, link). Source: docs/relay.md.
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import broadcast
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.frames import Frame, Opcode
+from websockets.protocol import Event, State
 
 from holdfast.core.errors import BadMessage, HoldError, HostUnreachable, revived
 from holdfast.core.signed import Signer
@@ -45,10 +47,28 @@ def address(url: str) -> str:
     return url if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}{wire.PATH}"
 
 
-class RelayLine:
-    """One admitted connection. ``admitted`` is what the relay said; frames come from ``frames`` until it ends."""
+class _Socket(ClientConnection):
+    """A connection whose whole binary messages are heard in the turn of the loop in which they arrive, without the queue
+    and the two task switches of ``recv``: on the way of a keystroke these cost more than what is done with it.
 
-    def __init__(self, url: str, socket: ClientConnection, admitted: wire.Admitted, early: list[bytes]) -> None:
+    How much may be under way is bounded by the links above, so nothing is held back here. Whatever is not a whole binary
+    message, and everything until ``hear`` is set, goes the usual way.
+    """
+
+    hear: Callable[[bytes], None] | None = None
+
+    def process_event(self, event: Event) -> None:
+        hear = self.hear
+        if hear is not None and isinstance(event, Frame) and event.opcode is Opcode.BINARY and event.fin:
+            hear(bytes(event.data))
+        else:
+            super().process_event(event)
+
+
+class RelayLine:
+    """One admitted connection. ``admitted`` is what the relay said; ``listen`` tells what it says, until it ends."""
+
+    def __init__(self, url: str, socket: _Socket, admitted: wire.Admitted, early: list[bytes]) -> None:
         self.url, self.admitted = url, admitted
         self._socket, self._early = socket, early
 
@@ -64,8 +84,10 @@ class RelayLine:
         try:
             socket = await connect(
                 address(url), compression=None, max_size=wire.FRAME_BYTES_MAX, max_queue=QUEUE, open_timeout=OPEN_S,
-                close_timeout=CLOSE_S, ping_interval=PING_S, ping_timeout=PING_S, user_agent_header=None, **options,
+                close_timeout=CLOSE_S, ping_interval=PING_S, ping_timeout=PING_S, user_agent_header=None,
+                create_connection=_Socket, **options,
             )  # fmt: skip
+            assert isinstance(socket, _Socket)
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ssl.SSLError) as error:
             raise RelayUnreachable(url, str(error) or type(error).__name__) from None
         try:
@@ -80,7 +102,7 @@ class RelayLine:
 
     @classmethod
     async def _admitted(
-        cls, url: str, socket: ClientConnection, role: wire.Role, chain: Sequence[bytes], signer: Signer | None
+        cls, url: str, socket: _Socket, role: wire.Role, chain: Sequence[bytes], signer: Signer | None
     ) -> "RelayLine":
         challenge = wire.said_by_relay(await socket.recv(decode=False))
         if not isinstance(challenge, wire.Challenge) or wire.PROTOCOL not in challenge.versions:
@@ -101,28 +123,52 @@ class RelayLine:
                 raise revived(said.code, said.message, said.do, said.details)
             early.append(frame)
 
-    async def frames(self) -> "AsyncIterator[wire.FromRelay | wire.Routed]":
-        """Yield what comes until the connection ends. Raises BadMessage for what no relay says."""
-        for frame in self._early:
-            yield wire.said_by_relay(frame)
-        self._early = []
-        try:
-            while True:
-                said = wire.said_by_relay(await self._socket.recv(decode=False))
+    async def listen(self, heard: "Callable[[wire.FromRelay | wire.Routed], None]") -> None:
+        """Call ``heard`` with everything that comes until the connection ends. Raises BadMessage for what no relay says,
+        and what ``heard`` raises."""
+        failed: list[Exception] = []
+
+        def hear(frame: bytes) -> None:
+            if failed:
+                return
+            try:
+                said = wire.said_by_relay(frame)
                 if isinstance(said, Ping):
                     self.say(Pong(said.mark))
                 else:
-                    yield said
+                    heard(said)
+            except Exception as error:  # it belongs to who listens, not to the library whose callback this is
+                failed.append(error)
+                self.abort()
+
+        for frame in self._early:
+            hear(frame)
+        self._early = []
+        self._socket.hear = hear
+        try:
+            while True:
+                hear(await self._socket.recv(decode=False))  # what came before, and what is no whole binary message
         except ConnectionClosed:
-            return
+            pass
+        if failed:
+            raise failed[0]
 
     def say(self, message: Message) -> None:
         """Send a control message; nothing happens if the connection is gone."""
         broadcast((self._socket,), wire.control(message))
 
-    def carry(self, route: int, payload: bytes | memoryview) -> None:
-        """Send a payload on ``route``. How much may be under way is the link's to say, end to end."""
-        broadcast((self._socket,), wire.routed(route, payload))
+    def carry(self, route: int, payload: bytes) -> None:
+        """Send one payload on ``route``."""
+        self.carry_all(route, [payload])
+
+    def carry_all(self, route: int, payloads: Sequence[bytes]) -> None:
+        """Send ``payloads`` on ``route``, in one write. How much may be under way is the link's to say, end to end."""
+        socket = self._socket
+        if socket.protocol.state is not State.OPEN:
+            return
+        for payload in payloads:
+            socket.protocol.send_binary(wire.routed(route, payload))
+        socket.transport.writelines([data for data in socket.protocol.data_to_send() if data])
 
     @property
     def backlog(self) -> int:

@@ -23,6 +23,7 @@ from holdfast.wire import messages as wire
 log = logging.getLogger(__name__)
 
 CHUNK: Final = 1 << 16  # bytes of output in one message
+SEALED: Final = 65_400  # bytes of output in one message over a link: more would take two packets
 TURN: Final = 1 << 17  # bytes sent to one attachment before others get their turn
 NEAR: Final = 1 << 20  # a view that lags by no more is waited for, so that the first paint is the present
 BLANK: Final = GIVE_BACK + b"\x1b[H\x1b[2J"  # a terminal as it is at the birth of a session
@@ -164,7 +165,8 @@ class Attachment:
             room = self.peer.room()
             if room is not None and room <= 0:
                 return  # the path is full: the link calls when there is room again
-            size = min(CHUNK, self.credit, head - self.position, CHUNK if room is None else room)
+            most = CHUNK if room is None else min(room, SEALED)
+            size = min(self.credit, head - self.position, most)
             chunk = session.output.read(self.position, size)
             if chunk.offset > self.position:
                 self.peer.send(wire.Gap(self.number, self.position, chunk.offset, chunk.why or "evicted"))

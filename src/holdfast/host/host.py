@@ -9,6 +9,7 @@ import logging
 import os
 import platform
 import secrets
+import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
@@ -23,12 +24,14 @@ from holdfast.core.journal import Author
 from holdfast.core.life import Signal
 from holdfast.core.places import Places
 from holdfast.core.sizing import clamped
+from holdfast.edge import due, ownrelay
 from holdfast.host import requests, store
 from holdfast.host.archive import Archive, Archiver
 from holdfast.host.cgroups import Groups
 from holdfast.host.config import Config
 from holdfast.host.holders import Holder, Keeper, Plan
 from holdfast.host.identity import Identity, now_s
+from holdfast.host.invitations import Invitations
 from holdfast.host.journal import Journal
 from holdfast.host.output import Output
 from holdfast.host.relays import Relays
@@ -76,6 +79,7 @@ class Host:
         self._strangers: dict[str, Session] = {}  # they run, and cannot be reached
         self.clients: set[Client] = set()
         self.relays = Relays(self)
+        self.invitations = Invitations(self, places.state / "identity" / "invitations")
 
     # ---- beginning and end ----
 
@@ -133,6 +137,7 @@ class Host:
     async def stop(self) -> None:
         """Let go of everything; sessions run on, held by their holders."""
         self.stopping = True
+        self.invitations.close()
         await self.relays.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
@@ -175,6 +180,18 @@ class Host:
             session.bell.archive()
         await self._try_strangers()
         self._forget_old()
+        if due.claimed(str(self.places.keys)):
+            self.spawn(self._keep_up(), "upkeep")
+        if await asyncio.to_thread(ownrelay.keep, self.places.state / "relay"):
+            log.warning("the relay of this machine was gone; it runs again")
+
+    async def _keep_up(self) -> None:
+        """Have this user's certificates renewed that end soon, this host's among them, where the keys for that are."""
+        program = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "holdfast.client.upkeep", stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL, cwd="/",
+        )  # fmt: skip
+        await program.wait()
 
     # ---- who it is ----
 
@@ -196,7 +213,11 @@ class Host:
         return wire.Identity(ref, key, mine.tenant, mine.certificates, self.relays.states(), record)
 
     def enrol(self, ask: wire.Enrol) -> None:
-        """Become a member of a tenant, or renew that, and dial its relays. Raises HoldError."""
+        """Become a member of a tenant, or renew that, and dial its relays; no tenant: leave it. Raises HoldError."""
+        if not ask.tenant:
+            self.identity.leave()
+            self.relays.follow()
+            return
         self.identity.enrol(
             tenant=ask.tenant, certificates=ask.certificates, relays=ask.relays, name=ask.name, now=now_s()
         )

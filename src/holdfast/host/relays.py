@@ -7,11 +7,13 @@ it says of clients decides nothing, and what it passes on is verified.
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from holdfast.core.errors import BadMessage, HoldError
 from holdfast.edge.relayline import RelayLine
 from holdfast.host.identity import now_s
+from holdfast.host.invitations import TAKEN_S, JoinRoute
 from holdfast.host.remote import Links, Route
 from holdfast.wire import messages, relay
 from holdfast.wire.pace import Bounds, Pace
@@ -23,7 +25,7 @@ log = logging.getLogger(__name__)
 
 REPUBLISH_S: Final = 1800.0
 RECONSIDER_S: Final = 1.0  # how long an expired right can go on
-PACE: Final = Bounds(first_s=0.05, most_s=10.0)  # a relay that was restarted is back within a second
+PACE: Final = Bounds(first_s=0.05, most_s=2.0)  # a relay that was restarted is back within a second
 
 
 class Relays:
@@ -57,6 +59,11 @@ class Relays:
         for each in self._dialled.values():
             each.revoke(revocations, issuer)
 
+    def take_joiners(self) -> None:
+        """Tell every relay for how long whoever was invited may come."""
+        for each in self._dialled.values():
+            each.take_joiners()
+
     async def close(self) -> None:
         """Hang up everywhere."""
         self.links.close()
@@ -80,7 +87,7 @@ class _Relay:
         self._host, self._links, self.url = host, links, url
         self.state = "not dialled yet"
         self._line: RelayLine | None = None
-        self._routes: dict[int, Route] = {}
+        self._routes: dict[int, Route | JoinRoute] = {}
         self._refs = 0
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"relay {url}")
 
@@ -97,6 +104,10 @@ class _Relay:
     def revoke(self, revocations: bytes, issuer: bytes) -> None:
         if self._line is not None and len(revocations) <= relay.LIST_BYTES_MAX:
             self._line.say(relay.Revoke(self._ref(), revocations, issuer))
+
+    def take_joiners(self) -> None:
+        if self._line is not None:
+            self._line.say(relay.Joiners(self._ref(), min(self._host.invitations.open_s(), TAKEN_S)))
 
     def _ref(self) -> int:
         self._refs += 1
@@ -136,12 +147,13 @@ class _Relay:
         self._publish(line)
         for issuer, revocations in self._host.identity.lists:
             self.revoke(revocations, issuer)
+        if self._host.invitations.open_s():
+            self.take_joiners()
         self.state = "up"
         log.info("relay %s: linked", self.url)
         republish = asyncio.get_running_loop().create_task(self._republish(line), name=f"republish {self.url}")
         try:
-            async for said in line.frames():
-                self._heard(line, said)
+            await line.listen(lambda said: self._heard(line, said))
         finally:
             republish.cancel()
 
@@ -160,7 +172,7 @@ class _Relay:
                 if (route := self._routes.get(said.route)) is not None:
                     route.receive(said.data)
             case relay.Incoming():
-                self._incoming(line, said.route)
+                self._incoming(line, said.route, said.kind)
             case relay.Closed():
                 if (route := self._routes.pop(said.route, None)) is not None:
                     route.end()
@@ -176,9 +188,21 @@ class _Relay:
             case _:
                 pass
 
-    def _incoming(self, line: RelayLine, number: int) -> None:
+    def _incoming(self, line: RelayLine, number: int, kind: str) -> None:
         def close() -> None:
             if self._routes.pop(number, None) is not None and self._line is line:
                 line.say(relay.Closed(number))
 
-        self._routes[number] = Route(self._links, lambda payload: line.carry(number, payload), close)
+        def carry(payload: bytes) -> None:
+            line.carry(number, payload)
+
+        def carry_all(payloads: Sequence[bytes]) -> None:
+            line.carry_all(number, payloads)
+
+        # The relay's word decides nothing: a joiner on a member's route, or the reverse, is refused by what it proves.
+        joins = kind == "join"
+        self._routes[number] = (
+            JoinRoute(self._host, self._links.responder(), carry, close)
+            if joins
+            else Route(self._links, carry_all, close)
+        )

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -40,11 +40,13 @@ BACKLOG_MAX: Final = 16 << 20  # bytes of answers that wait for a slow path befo
 STALE_BYTES: Final = 1 << 15  # output that waits at a return: more is replaced by state
 PATIENCE_S: Final = 0.5  # seconds' worth of output after which a terminal viewer gets state
 PATIENCE_MIN: Final = 1 << 15
+SMALL: Final = 4096  # bytes of a message that is sent at once: an echo, an answer
+LAZY_S: Final = 0.003  # what nobody waits for may wait so long for company
 ROUND: Final = 1 << 17  # bytes handed to a relay before others get their turn
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(wire.ToHost)
 
-Carry = Callable[[bytes], None]
+Carry = Callable[[Sequence[bytes]], None]
 
 
 class Route:
@@ -68,12 +70,11 @@ class Route:
             events, first = self._carrier.receive(payload, now=now)
         except HoldError as error:
             log.info("a carrier ended: %s", error.code)
-            for each in self._carrier.refusal(error):
-                self._carry(each)
+            self._carry(self._carrier.refusal(error))
             self.end()
             return
-        for each in first:
-            self._carry(each)
+        if first:
+            self._carry(first)
         if self._remote is not None:
             self._remote.happened(events)
             self._remote.flush()
@@ -81,8 +82,8 @@ class Route:
     def outgoing(self, now: float) -> int:
         """Send what the link has to say now; return how many bytes that was."""
         payloads = self._carrier.outgoing(now=now, bytes_max=ROUND)
-        for each in payloads:
-            self._carry(each)
+        if payloads:
+            self._carry(payloads)
         return sum(map(len, payloads))
 
     def end(self) -> None:
@@ -97,8 +98,7 @@ class Route:
 
     def part(self) -> None:
         """End the channel with a word, because another carrier took its place or the client is done."""
-        for each in self._carrier.goodbye():
-            self._carry(each)
+        self._carry(self._carrier.goodbye())
         self.end()
 
     def _judge(self, said: Introduce, binding: bytes) -> None:
@@ -123,6 +123,8 @@ class Remote:
         self._links, self.link = links, link
         self.route: Route | None = None
         self._backlog: deque[bytes] = deque()
+        self._hearing = False
+        self._lazy: asyncio.TimerHandle | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Handle | None = None
         self._loop = asyncio.get_running_loop()
@@ -145,7 +147,15 @@ class Remote:
                 self._give_up("answers wait for it that it does not take")
         else:
             self._say(CONTROL, data)
-        self.flush_soon()
+        if self._hearing:
+            return  # flushed once with everything else
+        if isinstance(message, wire.Typed):  # nobody waits for it, and the echo that follows takes it along
+            if self._lazy is None:
+                self._lazy = self._loop.call_later(LAZY_S, self.flush)
+        elif len(data) <= SMALL:
+            self.flush()
+        else:
+            self.flush_soon()
 
     def pass_on(self, message: wire.Message, *descriptors: int) -> bool:
         return False
@@ -167,18 +177,25 @@ class Remote:
 
     def happened(self, events: list[Event]) -> None:
         """Act on what the link says."""
-        for event in events:
-            match event:
-                case Delivered():
-                    self._heard(event.data)
-                case Resumed():
-                    if not event.new and event.waiting > STALE_BYTES:
-                        self._restate()
-                case Closed() | Unresumable():
-                    self._links.forget(self)
-        if self.link.state is State.UP:
-            self._answer()
-            self.client.pump()
+        self._hearing = True
+        try:
+            for event in events:
+                self._happened(event)
+            if self.link.state is State.UP:
+                self._answer()
+                self.client.pump()
+        finally:
+            self._hearing = False
+
+    def _happened(self, event: Event) -> None:
+        match event:
+            case Delivered():
+                self._heard(event.data)
+            case Resumed():
+                if not event.new and event.waiting > STALE_BYTES:
+                    self._restate()
+            case Closed() | Unresumable():
+                self._links.forget(self)
 
     def lost(self, route: Route) -> None:
         """The carrier is gone."""
@@ -193,16 +210,17 @@ class Remote:
 
     def flush(self) -> None:
         """Send what the link has to say now, a round at a time."""
-        if self._flushing is not None:
-            self._flushing.cancel()
-            self._flushing = None
+        for handle in (self._flushing, self._lazy):
+            if handle is not None:
+                handle.cancel()
+        self._flushing = self._lazy = None
         if self.route is not None and self.route.outgoing(self._links.now()) >= ROUND:
             self.flush_soon()
         self._schedule()
 
     def end(self) -> None:
         """Let everything go."""
-        for handle in (self._timer, self._flushing):
+        for handle in (self._timer, self._flushing, self._lazy):
             if handle is not None:
                 handle.cancel()
         self.client.gone()

@@ -5,7 +5,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from holdfast.core.admission import visible
+from msgspec import structs
+
+from holdfast.core.admission import Granted, visible
 from holdfast.core.errors import BadMessage, NameTaken, Refused
 from holdfast.core.ids import SessionId, checked_name
 from holdfast.core.journal import Author
@@ -162,6 +164,18 @@ async def _revoke(host: "Host", ask: wire.Revoke, peer: "Client", by: Author) ->
     return wire.Done(ask.ref)
 
 
+async def _invite(host: "Host", ask: wire.Invite, peer: "Client", by: Author) -> wire.Message:
+    host.invitations.invite(ask.digest, ask.not_after)
+    return wire.Done(ask.ref)
+
+
+async def _renew(host: "Host", ask: wire.Renew, peer: "Client", by: Author) -> wire.Message:
+    if not isinstance(peer.authority, Granted):
+        raise Refused("whoever is at this machine renews its keys itself; nothing was changed", do="`hold key renew`")
+    answer = await host.invitations.renew(peer.authority.member.key)
+    return structs.replace(answer, ref=ask.ref)
+
+
 async def _upgrade(host: "Host", ask: wire.HostUpgrade, peer: "Client", by: Author) -> wire.Message:
     keeper, holders, failed = await host.upgrade(by)
     return wire.Upgraded(ask.ref, keeper, holders, failed)
@@ -172,4 +186,5 @@ HANDLERS: Final[dict[type, Callable[["Host", Any, "Client", Author], Awaitable[w
     wire.Keep: _keep, wire.Rename: _rename, wire.Forget: _forget, wire.ReadOutput: _read, wire.GetScreen: _screen,
     wire.GetText: _text, wire.WaitEnd: _wait, wire.ReadJournal: _records, wire.HostStatus: _status, wire.HostStop: _stop,
     wire.HostUpgrade: _upgrade, wire.GetIdentity: _identity, wire.Enrol: _enrol, wire.Revoke: _revoke,
+    wire.Invite: _invite, wire.Renew: _renew,
 }  # fmt: skip

@@ -12,6 +12,13 @@ from typing import Any, Final
 
 import msgspec
 
+from holdfast.wire.parts import Cell as Cell
+from holdfast.wire.parts import Ending as Ending
+from holdfast.wire.parts import ReapPolicy as ReapPolicy
+from holdfast.wire.parts import SessionInfo as SessionInfo
+from holdfast.wire.parts import Size as Size
+from holdfast.wire.parts import Style as Style
+
 PROTOCOL: Final = 1
 
 
@@ -30,77 +37,6 @@ class Ping(Message, frozen=True, tag="ping"):
 
 class Pong(Message, frozen=True, tag="pong"):
     mark: int
-
-
-# ---- parts -----------------------------------------------------------------------------------------------------------
-
-
-class Size(msgspec.Struct, frozen=True, array_like=True):
-    rows: int
-    cols: int
-
-
-class ReapPolicy(msgspec.Struct, frozen=True):
-    """When an idle session is reaped (R14, R15). Seconds; ``idle_s`` None means never."""
-
-    idle_s: float | None = 7 * 86400.0
-    grace_s: float = 60.0  # between the warning and the reaping
-    max_s: float | None = None  # a fixed life after which even a busy tree is reaped; None: none
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """How a session ended. ``how``: exited, killed, reaped, lost. ``status``: a wait status as exit code or -signal."""
-
-    how: str
-    at: float  # Unix time, seconds
-    status: int | None = None  # 0..255 exit code, negative: killed by that signal, None: unknown
-    why: str = ""  # reaping policy, cause of the loss, who killed it
-    left_running: tuple[int, ...] = ()  # pids of the tree that outlived the root process
-
-
-class SessionInfo(msgspec.Struct, frozen=True):
-    """A session in a listing. Times are Unix seconds."""
-
-    id: str
-    name: str
-    host: str
-    state: str  # core.life.Execution value: starting, running, frozen, exited, killed, reaped, lost
-    incarnation: int
-    argv: tuple[str, ...]
-    cwd: str
-    created_at: float
-    size: Size
-    root_pid: int
-    root_started: int  # start time in clock ticks since boot: with the pid it names the process for good (R01)
-    holder_pid: int
-    output_end: int  # offset after the last byte produced
-    output_start: int  # offset of the oldest byte still kept
-    journal_position: int
-    idle_s: float  # seconds since output or input
-    attached: int
-    title: str = ""
-    ending: Ending | None = None
-    keep_until: float | None = None
-    reap_at: float | None = None  # set while a reaping has been announced
-    policy: ReapPolicy = ReapPolicy()
-    lag: int = 0  # bytes the view has not seen yet
-
-
-class Cell(msgspec.Struct, frozen=True, array_like=True):
-    """A run of cells that look alike. ``style`` indexes ``Screen.styles``; ``width`` counts columns."""
-
-    text: str
-    style: int
-    width: int
-
-
-class Style(msgspec.Struct, frozen=True, array_like=True):
-    """Colours are -1 default, 0..255 palette, or 0x1000000 | rgb. ``flags``: view.cells names the bits."""
-
-    fg: int = -1
-    bg: int = -1
-    flags: int = 0
-    underline: int = -1  # underline colour
 
 
 # ---- client to host --------------------------------------------------------------------------------------------------
@@ -326,6 +262,21 @@ class Enrol(Message, frozen=True, tag="enrol"):
     certificates: tuple[bytes, ...]
     relays: tuple[str, ...]
     name: bytes = b""
+
+
+class Invite(Message, frozen=True, tag="invite"):
+    """Let whoever has the secret of which ``digest`` is the SHA-256 ask to join, once, until ``not_after``; a time that is over
+    takes it back. What that gives is kept with the keys that sign it, and not told. Answer: ``Done``."""
+
+    ref: int
+    digest: bytes
+    not_after: int
+
+
+class Renew(Message, frozen=True, tag="renew"):
+    """Ask for newer certificates and grants for the key that speaks, if it is still to have them. Answer: ``Joined``."""
+
+    ref: int
 
 
 class Revoke(Message, frozen=True, tag="revoke-list"):
@@ -561,6 +512,25 @@ class Identity(Message, frozen=True, tag="identity"):
     record: bytes = b""
 
 
+class Joined(Message, frozen=True, tag="joined"):
+    """What a member has: ``certificates`` of its key and ``grants``, ``host`` if its machine's host is a member too.
+
+    ``until``: how long it is renewed. ``names``: the tenant's name keys by version, never for guests.
+    """
+
+    ref: int
+    certificates: tuple[bytes, ...]
+    grants: tuple[bytes, ...]
+    host: tuple[bytes, ...]
+    relays: tuple[str, ...]
+    names: dict[int, bytes]
+    until: int
+    name: str = ""  # what the tenant calls this member
+
+    def __repr__(self) -> str:
+        return "<what a member has>"
+
+
 class Silent(Message, frozen=True, tag="silent"):
     """Nothing was heard of the host for ``for_s`` seconds; 0: it is heard again. The client's own link says this, no host."""
 
@@ -579,9 +549,10 @@ class Upgraded(Message, frozen=True, tag="upgraded"):
 ToHost = (
     Hello | Ping | Pong | Open | List | Info | Attach | Detach | Credit | Seen | Input | Resize | Signal | Kill | Keep | Rename
     | Forget | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
-    | Signed | GetIdentity | Enrol | Revoke
+    | Signed | GetIdentity | Enrol | Revoke | Invite | Renew
 )  # fmt: skip
 ToClient = (
     Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Direct | Output | Gap | Rows | Event
-    | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded | Identity | Silent
+    | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded | Identity | Joined
+    | Silent
 )  # fmt: skip
