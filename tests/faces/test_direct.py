@@ -117,7 +117,7 @@ def test_a_smaller_window_is_shown_states_cut_to_its_size(real: RealHost) -> Non
             small.expect(rb"ready")
             wide.type(b"\r\n" + b"a" * 60 + b"!")
             wide.expect(rb"a{60}!")
-            found = small.expect(rb"a{20,}", timeout=10)
+            found = small.expect(rb"a{10,}", timeout=10)
             while select.select([small.master], [], [], 0.2)[0]:
                 small.read(0)
             assert b"a" * 41 not in found[0] + small.out

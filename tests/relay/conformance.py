@@ -41,7 +41,7 @@ async def following(changes: AsyncIterator[Change], count: int) -> list[Change]:
 
 
 class Conformance:
-    """Promise R12: each test is one sentence of ``DirectoryStore``."""
+    """Promise Y12: each test is one sentence of ``DirectoryStore``."""
 
     @pytest.fixture
     def store_bench(self) -> Any:

@@ -56,7 +56,7 @@ class Desk:
 def test_a_host_that_was_connected_at_a_kill_is_unreachable_since_it_was_last_seen(
     tmp_path: Path, realm: Realm
 ) -> None:
-    """Promise R11."""
+    """Promise Y11."""
     host = realm.host()
 
     async def story() -> None:
@@ -108,7 +108,7 @@ def test_what_the_hub_forgets_leaves_the_store(tmp_path: Path, realm: Realm) -> 
 
 
 def test_a_failing_disk_stops_no_routing_and_is_caught_up_with(tmp_path: Path, realm: Realm) -> None:
-    """Promise R14."""
+    """Promise Y14."""
     host, human = realm.host(), realm.human()
 
     async def story() -> None:

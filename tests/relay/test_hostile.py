@@ -217,7 +217,7 @@ def test_a_member_that_breaks_the_protocol_loses_its_connection_alone(one: Relay
 
 
 def test_a_crowd_that_only_holds_sockets_open_does_not_shut_members_out() -> None:
-    """Promise R8: the oldest unadmitted is put out, not the newest refused."""
+    """Promise Y8: the oldest unadmitted is put out, not the newest refused."""
     flags = ("--limit", "unadmitted_max=8", "--limit", "address_unadmitted_max=1000")
 
     async def story(one: Relay) -> None:

@@ -108,7 +108,7 @@ def test_what_is_sent_before_a_close_arrives_before_it(realm: Realm) -> None:
 
 
 def test_a_slow_route_ends_at_its_bound_and_only_that_route(realm: Realm) -> None:
-    """Promise R9."""
+    """Promise Y9."""
     floor, host = Floor(route_backlog_bytes_max=10_000), realm.host()
     served = floor.come_clean(host, "host")
     slow, quick = (floor.come_clean(realm.human(), "client") for _ in range(2))
@@ -152,7 +152,7 @@ def test_all_backlogs_together_are_bounded(realm: Realm) -> None:
 
 
 def test_a_drain_admits_and_opens_nothing_more(realm: Realm) -> None:
-    """Promise R10."""
+    """Promise Y10."""
     floor, host = Floor(), realm.host()
     served, client = floor.come_clean(host, "host"), floor.come_clean(realm.human(), "client")
     assert set(floor.hub.drain(5, now=floor.now)) == {served, client}
@@ -204,7 +204,7 @@ def test_an_open_relay_that_is_full_forgets_the_tenant_that_was_idle_longest() -
 
 
 def test_an_older_revocation_list_changes_nothing(realm: Realm) -> None:
-    """Promise R6."""
+    """Promise Y6."""
     floor, human = Floor(), realm.human()
     admin = floor.come_clean(realm.human(), "client")
     newer, older = realm.revoke(human.key, version=2), realm.revoke(b"\x09" * 32, version=1)
@@ -226,7 +226,7 @@ def test_revoking_an_issuer_ends_everybody_whom_it_enrolled(realm: Realm) -> Non
 
 
 def test_joiners_are_counted_at_their_host_and_end_in_time(realm: Realm) -> None:
-    """Promise R7."""
+    """Promise Y7."""
     floor, host = Floor(host_joiners_max=1, join_s_max=30), realm.host()
     served = floor.come_clean(host, "host")
     floor.say(served, wire.Joiners(1, 60))

@@ -235,7 +235,7 @@ def gone(peer: socket.socket) -> bytes:
 
 
 def test_a_drain_is_announced_and_ends_by_itself(realm: Realm) -> None:
-    """Promise R10."""
+    """Promise Y10."""
     host = realm.host()
     with relay("--open", "--grace", "30") as one:
         assert one.process is not None
@@ -270,7 +270,7 @@ def test_when_the_grace_is_over_connections_are_closed_as_for_a_restart(realm: R
 
 
 def test_after_kill_9_hosts_come_back_and_nothing_that_matters_is_forgotten(realm: Realm) -> None:
-    """Promise R11."""
+    """Promise Y11."""
     host, away, human = realm.host(), realm.host(), realm.human()
     banned = realm.human()
 

@@ -29,7 +29,7 @@ def realm() -> Realm:
 
 
 def test_a_host_and_an_operator_of_any_kind_are_admitted(one: Relay, realm: Realm) -> None:
-    """Promise R1."""
+    """Promise Y1."""
 
     async def story() -> list[str]:
         kinds = (Kind.HUMAN, Kind.SERVICE, Kind.DEVICE, Kind.GUEST)
@@ -42,7 +42,7 @@ def test_a_host_and_an_operator_of_any_kind_are_admitted(one: Relay, realm: Real
 
 
 def test_who_cannot_prove_a_certificate_of_that_role_is_refused(one: Relay, realm: Realm) -> None:
-    """Promise R1."""
+    """Promise Y1."""
     other, human = Realm(), realm.human()
     old = int(time.time()) - 3 * 86400
     stale = Realm(now=old)
@@ -76,7 +76,7 @@ def test_who_cannot_prove_a_certificate_of_that_role_is_refused(one: Relay, real
 
 
 def test_an_answer_to_another_challenge_admits_nobody(one: Relay, realm: Realm) -> None:
-    """Promise R1: what was heard once cannot be said again."""
+    """Promise Y1: what was heard once cannot be said again."""
     human = realm.human()
 
     async def story() -> str:
@@ -87,7 +87,7 @@ def test_an_answer_to_another_challenge_admits_nobody(one: Relay, realm: Realm) 
 
 
 def test_an_answer_made_for_another_relay_is_refused(one: Relay, realm: Realm) -> None:
-    """Promise R1: a relay that passes our challenge on gets an answer that names that relay."""
+    """Promise Y1: a relay that passes our challenge on gets an answer that names that relay."""
     human = realm.human()
     signed_for_elsewhere = asyncio.run(refusal(one, human, "client", dialled="relay.example"))
 
@@ -112,7 +112,7 @@ def test_a_closed_relay_serves_only_its_tenants() -> None:
 
 
 def test_a_client_finds_a_host_and_bytes_pass_both_ways(one: Relay, realm: Realm) -> None:
-    """Promise R2."""
+    """Promise Y2."""
     host, human = realm.host(), realm.human()
 
     async def story() -> None:
@@ -158,7 +158,7 @@ def test_two_clients_of_one_host_do_not_hear_each_other(one: Relay, realm: Realm
 
 
 def test_whoever_watches_is_told_who_comes_and_goes(one: Relay, realm: Realm) -> None:
-    """Promise R3: unreachable, since when; never dead."""
+    """Promise Y3: unreachable, since when; never dead."""
     host = realm.host()
 
     async def story() -> None:
@@ -180,7 +180,7 @@ def test_whoever_watches_is_told_who_comes_and_goes(one: Relay, realm: Realm) ->
 
 
 def test_other_tenants_hosts_are_as_unknown_as_those_that_do_not_exist(one: Relay, realm: Realm) -> None:
-    """Promise R4: list, watch, open, revoke and join tell a stranger nothing."""
+    """Promise Y4: list, watch, open, revoke and join tell a stranger nothing."""
     host, stranger = realm.host(), Realm()
     nobody = Realm().host()
 
@@ -209,7 +209,7 @@ def test_other_tenants_hosts_are_as_unknown_as_those_that_do_not_exist(one: Rela
 
 
 def test_a_record_that_is_older_or_not_the_hosts_own_is_refused(one: Relay, realm: Realm) -> None:
-    """Promise R5."""
+    """Promise Y5."""
     host, other = realm.host(), realm.host()
 
     async def story() -> None:
@@ -249,7 +249,7 @@ def test_the_newest_connection_of_a_host_takes_the_place_of_the_one_before(one: 
 
 
 def test_revoking_ends_connections_and_bars_the_way(one: Relay, realm: Realm) -> None:
-    """Promise R6."""
+    """Promise Y6."""
     host, human, admin = realm.host(), realm.human(), realm.human()
 
     async def story() -> None:
@@ -276,7 +276,7 @@ def test_revoking_ends_connections_and_bars_the_way(one: Relay, realm: Realm) ->
 
 
 def test_a_joiner_reaches_only_a_host_that_takes_joiners_now(one: Relay, realm: Realm) -> None:
-    """Promise R7."""
+    """Promise Y7."""
     host = realm.host()
 
     async def story() -> None:
@@ -302,7 +302,7 @@ def test_a_joiner_reaches_only_a_host_that_takes_joiners_now(one: Relay, realm: 
 
 
 def test_limits_refuse_with_a_reason_and_hurt_nobody_else(realm: Realm) -> None:
-    """Promise R8."""
+    """Promise Y8."""
     settings = {"tenant_connections_max": 3, "routes_max": 2, "joiners_max": 1}
     flags = [part for name, value in settings.items() for part in ("--limit", f"{name}={value}")]
     host, other = realm.host(), Realm()
@@ -328,7 +328,7 @@ def test_limits_refuse_with_a_reason_and_hurt_nobody_else(realm: Realm) -> None:
 
 
 def test_an_address_has_only_so_many_connections() -> None:
-    """Promise R8: what is over is closed before a byte of it is read."""
+    """Promise Y8: what is over is closed before a byte of it is read."""
 
     async def story(one: Relay) -> None:
         async with dialled(one.url), dialled(one.url):
@@ -348,7 +348,7 @@ def test_an_address_has_only_so_many_connections() -> None:
 
 
 def test_a_tenant_over_its_rate_is_slowed_down_and_loses_nothing(realm: Realm) -> None:
-    """Promise R8: reading is delayed; no byte is dropped."""
+    """Promise Y8: reading is delayed; no byte is dropped."""
     host = realm.host()
     flags = ("--limit", "tenant_bytes_per_s=400000", "--limit", "tenant_burst_bytes=200000")
 
@@ -368,7 +368,7 @@ def test_a_tenant_over_its_rate_is_slowed_down_and_loses_nothing(realm: Realm) -
 
 
 def test_a_slow_receiver_loses_its_route_and_stalls_nobody(realm: Realm) -> None:
-    """Promise R9: one host connection, two clients; one of them never reads."""
+    """Promise Y9: one host connection, two clients; one of them never reads."""
     host = realm.host()
 
     async def story(one: Relay) -> None:

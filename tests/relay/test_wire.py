@@ -28,7 +28,7 @@ def words(fields: str) -> tuple[str, ...]:
 
 @pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__struct_config__.tag)
 def test_every_message_of_a_relay_is_documented_with_its_fields_in_order(kind: type[Message]) -> None:
-    """Promise R13."""
+    """Promise Y13."""
     assert words(SAID.get(str(kind.__struct_config__.tag), "")) == kind.__struct_fields__
 
 
@@ -101,7 +101,7 @@ def test_a_payload_over_the_limit_is_refused_on_both_sides() -> None:
 
 
 def test_what_is_signed_differs_in_every_part_that_counts() -> None:
-    """Promise R1: by challenge, role and name; names are compared as names are."""
+    """Promise Y1: by challenge, role and name; names are compared as names are."""
     nonces, roles, names = (KEY, KEY[::-1]), ("host", "client"), ("relay.example", "relay.example2")
     made = {wire.admission_bytes(nonce, role, name) for nonce in nonces for role in roles for name in names}  # type: ignore[arg-type]
     assert len(made) == 8

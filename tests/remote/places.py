@@ -64,10 +64,8 @@ class Away:
     async def connect(self, host: str = "@box", *, patience: float = 60) -> "AsyncIterator[hf.Client]":
         """A client of the SDK in this process, as if it ran on that machine."""
         with self.chosen():
-            made = hf.connect(host, patience=patience)
-            await made._channel.open()
-        async with made as client:
-            yield client
+            async with hf.connect(host, patience=patience) as client:
+                yield client
 
     @contextlib.contextmanager
     def chosen(self) -> Iterator[None]:

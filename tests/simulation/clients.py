@@ -363,10 +363,11 @@ class Program:
         carrier.lost(now=self.now)
         if route.line is not None:
             route.line.close(route)
+        unanswered = carrier.secure is None and "old record kept" not in self.world.flags
+        if unanswered or (error is not None and error.code == "bad-handshake"):
+            self._stale.add(self.host)  # a host with a newer channel key cannot answer, not even to say so
         if error is not None:
             self.world.scheduler.say(self.name, "carrier lost:", error.code)
-            if error.code == "bad-handshake":
-                self._stale.add(self.host)
         draw = self.world.scheduler.random.random()
         (self._pace.lost if up else self._pace.failed)(now=self.now, draw=draw)
         self._go_on(error)

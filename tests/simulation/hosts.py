@@ -89,9 +89,11 @@ class Process:
         self.alive = True
         self._ephemerals = 0
         self.remotes: dict[tuple[bytes, bytes], Remote] = {}
-        self.signed_seqs: dict[tuple[bytes, str], int] = {}
+        self.signed_seqs: dict[tuple[bytes, str], int] = {}  # (key, client) -> highest, also of earlier processes
         self.revoked = identity.merged(each for each, _, _ in self.disk.lists.values())
-        self.sessions = {each: Session(self, self.disk.terminals[each], self.disk.journals[each]) for each in self.disk.journals}
+        self.sessions = {
+            each: Session(self, self.disk.terminals[each], stored) for each, stored in self.disk.journals.items()
+        }
         self.relays = [RelayLink(self, name) for name in self.world.relays]
         self.after(1.0, self._reconsider)
 
@@ -141,6 +143,10 @@ class Process:
     def _reconsider(self) -> None:
         self.reconsider()
         self.after(1.0, self._reconsider)
+
+    def remember(self, key: bytes, client: str, seq: int) -> None:
+        """That number of a signed action is not taken again."""
+        self.signed_seqs[key, client] = max(self.signed_seqs.get((key, client), 0), seq)
 
     # ---- links: mirrors host/remote.Links ----
 
@@ -347,7 +353,7 @@ class Remote:
     """The client at the far end of one link: mirrors ``host/remote.Remote``."""
 
     def __init__(self, process: Process, link: Link, authority: Granted) -> None:
-        self.process, self.link = process, link
+        self.process, self.link, self.side = process, link, f"host {process.number} {process.generation}"
         self.route: Route | None = None
         self._timer: Timer | None = None
         self._flushing = False
@@ -376,7 +382,7 @@ class Remote:
         self._ends[lane] = start + 4 + len(data)
         if session and lane > CONTROL:
             self._about.setdefault(lane, []).append((start, self._ends[lane], session, type(message).__name__))
-        self.process.world.ledger.said[self.link.id, "host"][lane].append(data)
+        self.process.world.ledger.said[self.link.id, self.side][lane].append(data)
         self.flush_soon()
 
     def left(self, plaintexts: list[bytes]) -> None:
@@ -394,12 +400,6 @@ class Remote:
 
     def room(self) -> int:
         return self.link.room(now=self.now)
-
-    def abandon(self, number: int) -> None:
-        """What was said on an attachment and has not left yet is not to leave any more."""
-        lane = lane_of(number)
-        self.link.abandon(lane)
-        self.process.world.ledger.abandoned.add((self.link.id, lane))
 
     def close(self) -> None:
         self.link.close()
@@ -451,7 +451,7 @@ class Remote:
             self._heard(event)
 
     def _heard(self, event: Delivered) -> None:
-        self.process.world.ledger.heard[self.link.id, "host"][event.lane].append(event.data)
+        self.process.world.ledger.heard[self.link.id, self.side][event.lane].append(event.data)
         try:
             self.gate.hear(_decoder.decode(event.data))
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, BadMessage) as error:
@@ -494,7 +494,7 @@ class Gate:
         self.operator = str(identity.operator_id(authority.member.key))
         self.client = ""
         self._attached: dict[int, tuple[Session, Stream]] = {}
-        self._signed_seq = 0
+        self._signed_seq = self._counting = 0
 
     def send(self, message: wire.Message) -> None:
         held = self._attached.get(getattr(message, "attachment", 0))
@@ -527,6 +527,8 @@ class Gate:
 
     def reconsider(self) -> None:
         now = int(self.process.machine.unix)
+        counting = sum(now < each.not_after and not each.revoked(self.process.revoked) for each in self.authority.grants)
+        lost, self._counting = counting < self._counting, counting
         for number, (session, stream) in list(self._attached.items()):
             act = Act("attach", session.id, session.id, stream.observe)
             if admission.refusals(act, self.authority, now=now, revoked=self.process.revoked):
@@ -538,15 +540,15 @@ class Gate:
                     self._part(number, "revoked")
                 self.remote.close()
                 return
+        if lost and "revoked but said" not in self.process.world.flags:
+            self.remote.close()  # what was said and has not left yet is not to leave: the client begins anew
 
     def _part(self, number: int, cause: str) -> None:
         session, stream = self._attached.pop(number)
-        if cause == "revoked" and "revoked but said" not in self.process.world.flags:
-            self.remote.abandon(number)
         self.remote.send(wire.Detached(number, cause), "")
         session.leave(stream, cause)
 
-    def _handle(self, message: Any, author: Author) -> None:
+    def _handle(self, message: Any, author: Author, seq: int = 0) -> None:
         ref = getattr(message, "ref", 0)
         try:
             match message:
@@ -562,7 +564,8 @@ class Gate:
                     self.send(wire.Done(ref))
                 case wire.Signal():
                     session = self._found(message, "signal")
-                    position = session.record("signal", author, {"signal": message.signal}).position
+                    body = {"signal": message.signal, "client": self.client, "seq": seq}
+                    position = session.record("signal", author, body).position
                     session.terminal.signals.append(position)
                     self.send(wire.Done(ref, position))
                 case wire.Attach():
@@ -591,7 +594,7 @@ class Gate:
         except HoldError as error:
             self._fail(getattr(message, "ref", 0), error)
             return
-        self._handle(message, author)
+        self._handle(message, author, said.seq)
 
     def _proven(self, said: wire.Signed, message: Any) -> Author:
         verb = signing.verb_of(message)
@@ -613,7 +616,8 @@ class Gate:
         if said.epoch != 1 or said.term != 1:
             raise signing.BadSignature("it was given for another home or another term of control")
         if not isinstance(message, wire.Input):
-            self._signed_seq = self.process.signed_seqs[key, self.client] = said.seq
+            self._signed_seq = said.seq
+            self.process.remember(key, self.client, said.seq)
         return Author(self.operator, Proof(key, statement, said.salt, said.signature))
 
     def _top_of_signed(self) -> int:

@@ -79,7 +79,6 @@ class Ledger:
     programs: dict[str, Program] = field(default_factory=dict)
     said: dict[tuple[bytes, str], dict[int, list[bytes]]] = field(default_factory=lambda: defaultdict(_lanes))
     heard: dict[tuple[bytes, str], dict[int, list[bytes]]] = field(default_factory=lambda: defaultdict(_lanes))
-    abandoned: set[tuple[bytes, int]] = field(default_factory=set)
     sealed: dict[tuple[bytes, str], list[bytes]] = field(default_factory=lambda: defaultdict(list))
     opened: dict[tuple[bytes, str], list[bytes]] = field(default_factory=lambda: defaultdict(list))
     answered: dict[bytes, int] = field(default_factory=dict)  # handshake hash -> host

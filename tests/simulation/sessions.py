@@ -67,6 +67,8 @@ class Session:
         self.chain = Chain(position=len(kept), head=digest(kept[-1])) if kept else Chain()
         for each in records:
             self.inputs.learn(each)
+            if each.kind == "signal" and "signed seq per process" not in process.world.flags:
+                process.remember(each.key, each.body["client"], each.body["seq"])
         header = terminal.watched_by(process.generation, self._woken)
         for outcome in self.inputs.resolve(header.position, header.written, in_flight=header.in_flight):
             body = {"of": outcome.position, "outcome": outcome.outcome, "written": outcome.written}

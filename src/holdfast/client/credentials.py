@@ -268,6 +268,11 @@ class Store:
         return _pair(kept.seed, self._path / "issuer"), kept.certificate
 
     @property
+    def issued_by(self) -> identity.Certificate:
+        """The issuer's own certificate. Raises NoCredentials where it is not."""
+        return identity.read([self.issuer[1]]).certificate
+
+    @property
     def root_state(self) -> str:
         """``plain`` (whoever can read this user's files is the tenant), ``sealed`` or ``away``."""
         if (self._path / "root").exists():
@@ -371,6 +376,11 @@ class Store:
             by_signer[signer] = (issuer, data)
             self._write("revocations", _Lists(FORMAT, tuple(by_signer.values())))
         return self.revocations()
+
+    def remove(self) -> None:
+        """Remove the profile with its keys. The disk may keep traces of them."""
+        with self._locked():
+            shutil.rmtree(self._path)
 
     # ---- issuing ----
 

@@ -75,6 +75,11 @@ def enrol(
     return host.ask(wire.Enrol(host.ref(), store.tenant, chain, urls, sealed), wire.Identity)
 
 
+def leave(host: Connection) -> None:
+    """Have the host at the other end give up its tenant. Raises Forbidden for anybody but its own user."""
+    host.ask(wire.Enrol(host.ref(), b"", (), ()), wire.Identity)
+
+
 def name_of(who: wire.Identity, store: Store) -> str:
     """Return the name that the host goes by in this tenant; empty: none yet."""
     if not who.record or who.tenant != store.tenant:

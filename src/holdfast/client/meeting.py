@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 from holdfast.client import places
 from holdfast.client.credentials import Store
 from holdfast.core import identity, sealing, signed
-from holdfast.core.errors import BadMessage, HoldError, HostUnreachable, NoSuchSession, Refused, Timeout, revived
+from holdfast.core.errors import HoldError, HostUnreachable, NoSuchSession, Refused, Timeout, revived
 from holdfast.core.identity import HostRecord
 from holdfast.core.signed import KeyPair
 from holdfast.edge.relayline import RelayLine, RelayUnreachable
@@ -104,6 +104,7 @@ class _Line:
     def __init__(self, wire: RelayLine) -> None:
         self.wire = wire
         self.alive = True
+        self.error: HoldError = RelayUnreachable(wire.url, "the connection ended")  # what to say once it is not
         self.draining = False
         self._numbers = itertools.count(1)
         self._routes: dict[int, Route] = {}
@@ -141,16 +142,17 @@ class _Line:
     async def _read(self) -> None:
         try:
             await self.wire.listen(self._heard)
-        except BadMessage:
-            pass
+        except HoldError as error:
+            self.error = error
         finally:
             self.alive = False
-            error = RelayUnreachable(self.wire.url, "the connection ended")
             for route in self._routes.values():
+                if not isinstance(self.error, RelayUnreachable):
+                    route.refusal = self.error
                 route.put(None)
             for _, answer in self._lists.values():
                 if not answer.done():
-                    answer.set_exception(error)
+                    answer.set_exception(self.error)
             await asyncio.shield(self.wire.close())
 
     def _heard(self, said: relay.FromRelay | relay.Routed) -> None:

@@ -15,10 +15,11 @@ from typing import Final, NamedTuple
 
 from msgspec import structs
 
-from holdfast.client import enrolment, issuing, ledger
+from holdfast.client import enrolment, issuing, joining, ledger, where
 from holdfast.client.connection import Connection
 from holdfast.client.credentials import Store, profiles
 from holdfast.client.ledger import Given
+from holdfast.client.meeting import NoSuchHostHere, keys_folder
 from holdfast.core import grants, identity, invitations
 from holdfast.core.errors import HoldError, NoSuchSession, Refused
 from holdfast.core.grants import Capability, Grant, closed
@@ -51,6 +52,39 @@ class NothingSuch(NoSuchSession):
     def __init__(self, what: str) -> None:
         HoldError.__init__(self, f"nothing that was given goes by {what!r}; nothing was changed",
                            do="`hold grants` lists what was given")  # fmt: skip
+
+
+def find(name: str) -> tuple[Store, There]:
+    """Return the session that NAME or NAME@HOST means, and the profile to share it from. Raises NoSuchSession, Refused."""
+    said, path = where.split(name)
+    with Connection(path) as host:
+        found = next((each for each in host.sessions() if said in (each.id, each.name)), None)
+        if path is None:
+            store = enrolment.own_store()
+            who = joining.reachable(host, store)
+            key, relays = who.key, tuple(who.relays)
+        else:
+            store, key = _knowing(host.welcome.host)
+            relays = store.profile.relays
+    if found is None:
+        raise NoSuchSession(said)
+    return store, There(key, found.id, found.name, relays)
+
+
+def _knowing(host: str) -> tuple[Store, bytes]:
+    folder, chosen = keys_folder(), where.chosen()
+    for name in [chosen] if chosen else profiles(folder):
+        store = Store(folder, name)
+        for each in store.hosts():
+            if identity.host_id(each.key) == host:
+                return store, each.key
+    raise NoSuchHostHere(host)
+
+
+def passes(url: str) -> tuple[str, str, bool]:
+    """Return session, path and whether more than looking is allowed, for who attaches with a link. Raises as ``enter``."""
+    store, it = enter(url, keys_folder())
+    return it.session, f"@{store.name}/{store.name}", bool(grants.read(it.grant).capabilities & Capability.OPERATE)
 
 
 # ---- giving ----------------------------------------------------------------------------------------------------------

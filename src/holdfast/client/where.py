@@ -24,12 +24,12 @@ def chosen() -> str:
         return ""
 
 
-def split(name: str) -> tuple[str, str | None]:
+def split(name: str, profile: str | None = None) -> tuple[str, str | None]:
     """Return the session's own name and the path of its host; None: this user's host on this machine."""
     session, at, host = name.rpartition("@")
     if not at:
         return name, None
-    return session, f"@{chosen()}/{host}"
+    return session, f"@{profile or chosen()}/{host}"
 
 
 def elsewhere(path: str | None) -> bool:

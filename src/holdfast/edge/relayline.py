@@ -66,18 +66,22 @@ class _Socket(ClientConnection):
 
 
 class RelayLine:
-    """One admitted connection. ``admitted`` is what the relay said; ``listen`` tells what it says, until it ends."""
+    """One connection that has answered the relay's challenge; ``listen`` tells what it says, until it ends.
 
-    def __init__(self, url: str, socket: _Socket, admitted: wire.Admitted, early: list[bytes]) -> None:
-        self.url, self.admitted = url, admitted
-        self._socket, self._early = socket, early
+    Whether the answer was good comes as the first thing said. Asking need not wait for it: what is said before is in vain
+    if it was not, and a round trip is saved if it was.
+    """
+
+    def __init__(self, url: str, socket: _Socket) -> None:
+        self.url = url
+        self._socket = socket
 
     @classmethod
     async def dial(
         cls, url: str, role: wire.Role, *, chain: Sequence[bytes] = (), signer: Signer | None = None,
         tls: ssl.SSLContext | None = None,
     ) -> "RelayLine":  # fmt: skip
-        """Return the line. Raises RelayUnreachable, or what the relay refuses with."""
+        """Return the line. Raises RelayUnreachable."""
         if url.startswith("wss") and tls is None and (trusted := os.environ.get("HOLDFAST_RELAY_CA")):
             tls = ssl.create_default_context(cafile=trusted)
         options: dict[str, Any] = {"ssl": tls} if tls is not None else {}
@@ -113,19 +117,11 @@ class RelayLine:
             signature, form = signer.sign(wire.admission_bytes(challenge.nonce, role, dialled)), int(signer.form)
         admit = wire.Admit(wire.PROTOCOL, role, wire.dialled_name(dialled), tuple(chain), signature, form)
         await socket.send(wire.control(admit))
-        early: list[bytes] = []
-        while True:
-            frame = await socket.recv(decode=False)
-            said = wire.said_by_relay(frame)
-            if isinstance(said, wire.Admitted):
-                return cls(url, socket, said, early)
-            if isinstance(said, Failed):
-                raise revived(said.code, said.message, said.do, said.details)
-            early.append(frame)
+        return cls(url, socket)
 
     async def listen(self, heard: "Callable[[wire.FromRelay | wire.Routed], None]") -> None:
-        """Call ``heard`` with everything that comes until the connection ends. Raises BadMessage for what no relay says,
-        and what ``heard`` raises."""
+        """Call ``heard`` with everything that comes until the connection ends. Raises what the relay refuses us with,
+        BadMessage for what no relay says, and what ``heard`` raises."""
         failed: list[Exception] = []
 
         def hear(frame: bytes) -> None:
@@ -135,15 +131,14 @@ class RelayLine:
                 said = wire.said_by_relay(frame)
                 if isinstance(said, Ping):
                     self.say(Pong(said.mark))
+                elif isinstance(said, Failed) and said.ref == 0:
+                    raise revived(said.code, said.message, said.do, said.details)
                 else:
                     heard(said)
             except Exception as error:  # it belongs to who listens, not to the library whose callback this is
                 failed.append(error)
                 self.abort()
 
-        for frame in self._early:
-            hear(frame)
-        self._early = []
         self._socket.hear = hear
         try:
             while True:

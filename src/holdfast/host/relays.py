@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from holdfast.core.errors import BadMessage, HoldError
+from holdfast.core.errors import HoldError
 from holdfast.edge.relayline import RelayLine
 from holdfast.host.identity import now_s
 from holdfast.host.invitations import TAKEN_S, JoinRoute
@@ -130,12 +130,15 @@ class _Relay:
                 pace.failed(now=clock(), draw=random.random())
                 continue
             pace.up(now=clock())
+            ended = "the connection ended; it is dialled again"
             try:
                 await self._serve(line)
-            except BadMessage as error:
-                log.warning("relay %s: %s", self.url, error.message)
+            except HoldError as error:  # it refused us, or made no sense
+                if self.state != error.message:
+                    log.warning("relay %s: %s", self.url, error.message)
+                ended = error.message
             finally:
-                self._line, self.state = None, "the connection ended; it is dialled again"
+                self._line, self.state = None, ended
                 for route in list(self._routes.values()):
                     route.end()
                 self._routes.clear()
@@ -149,8 +152,6 @@ class _Relay:
             self.revoke(revocations, issuer)
         if self._host.invitations.open_s():
             self.take_joiners()
-        self.state = "up"
-        log.info("relay %s: linked", self.url)
         republish = asyncio.get_running_loop().create_task(self._republish(line), name=f"republish {self.url}")
         try:
             await line.listen(lambda said: self._heard(line, said))
@@ -171,6 +172,9 @@ class _Relay:
             case relay.Routed():
                 if (route := self._routes.get(said.route)) is not None:
                     route.receive(said.data)
+            case relay.Admitted():
+                self.state = "up"
+                log.info("relay %s: linked", self.url)
             case relay.Incoming():
                 self._incoming(line, said.route, said.kind)
             case relay.Closed():

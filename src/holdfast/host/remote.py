@@ -195,6 +195,7 @@ class Remote:
                 if not event.new and event.waiting > STALE_BYTES:
                     self._restate()
             case Closed() | Unresumable():
+                self.flush()  # the client is told why, so that it begins a new link and does not dial for ever
                 self._links.forget(self)
 
     def lost(self, route: Route) -> None:
@@ -323,11 +324,9 @@ class Links:
         """Return the client whose link begins a carrier like this: the one that waits for it, or a new one."""
         key = (authority.member.key, begins.link)
         remote = self._remotes.get(key)
-        if remote is not None and not begins.new:
+        if remote is not None:  # also for one that calls it new: it said things and never heard that they arrived
             remote.client.authority = authority  # certificates and grants may be newer by now
             return remote
-        if remote is not None:
-            self.forget(remote)
         if len(self._remotes) >= LINKS_MAX:
             raise TooMany(f"{LINKS_MAX} clients are linked to this host already", do="try again in a moment")
         link = Link(

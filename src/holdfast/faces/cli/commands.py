@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import click
 
 from holdfast import __version__
+from holdfast.client import where
 from holdfast.client.connection import Connection, plain
 from holdfast.client.endings import DETACHED, REFUSED, exit_status, told
 from holdfast.core.errors import HostUnreachable
-from holdfast.faces.cli import fast, hosting, network, show
+from holdfast.faces.cli import fast, hosting, keys, network, people, reach, show
 from holdfast.faces.cli.main import BRIEF
 from holdfast.faces.cli.options import ATTACH, NEW
 from holdfast.faces.cli.skin import (
@@ -35,9 +37,12 @@ from holdfast.faces.cli.skin import (
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
 @click.version_option(__version__, prog_name="hold", message="%(prog)s %(version)s")
+@click.option("--profile", metavar="NAME", help="Whose keys to use; default: `hold profile` says.")
 @click.pass_context
-def cli(ctx: click.Context) -> None:
+def cli(ctx: click.Context, profile: str | None) -> None:
     """Run things in sessions that outlive every terminal, and come back to them."""
+    if profile:
+        os.environ["HOLDFAST_PROFILE"] = profile
     if ctx.invoked_subcommand is None:
         click.echo(BRIEF, nl=False)
 
@@ -68,11 +73,22 @@ def attach(**parameters: Any) -> None:
 
 
 @cli.command(short_help="List sessions.")
+@click.argument("place", required=False, metavar="[@HOST]")
 @click.option("-a", "--all", "ended", is_flag=True, help="Also those that ended.")
+@click.option("--everywhere", is_flag=True, help="Of every host you can reach.")
 @json_option
-def ls(ended: bool, as_json: bool) -> None:
-    """List sessions: name, state, command, age, idle, attached, output produced."""
-    with Connection() as host:
+def ls(place: str | None, ended: bool, everywhere: bool, as_json: bool) -> None:
+    """List sessions: name, state, command, age, idle, attached, output produced. @HOST: those of a host elsewhere.
+
+    Everywhere, each host says when it last proved to be there. Of one that cannot be reached only that is said: its
+    sessions may be running.
+    """
+    if place is not None and (everywhere or not place.startswith("@")):
+        raise click.UsageError("write @HOST to list the sessions of a host elsewhere")
+    if everywhere:
+        _ls_everywhere(ended, as_json)
+        return
+    with Connection(where.split(place or "")[1]) as host:
         found = host.sessions(ended=ended)
     if as_json:
         say_json(found)
@@ -84,6 +100,32 @@ def ls(ended: bool, as_json: bool) -> None:
             + ("" if ended else ", `hold ls -a` lists those that ended"),
             err=True,
         )
+
+
+def _ls_everywhere(ended: bool, as_json: bool) -> None:
+    import asyncio
+
+    from holdfast.client.everywhere import everywhere
+
+    found, now = asyncio.run(everywhere(ended=ended)), time.time()
+    if as_json:
+        say_json(
+            [
+                {"host": each.host, "id": each.id, "profile": each.profile, "reachable": each.sessions is not None,
+                 "proof_age_s": now - each.proof_at if each.sessions is not None else None,
+                 "unreachable_since": each.since or None, "why": each.why, "sessions": plain(each.sessions or ())}
+                for each in found
+            ]
+        )  # fmt: skip
+        return
+    there = [(each.host, each.proof_at, each.sessions) for each in found if each.sessions is not None]
+    if there:
+        click.echo(show.everywhere(there, now, width=width()))
+    for each in found:
+        if each.sessions is None:
+            when = time.strftime(" since %Y-%m-%d %H:%M:%S", time.localtime(each.since)) if each.since else ""
+            why = f": {each.why}" if each.why else ""
+            click.echo(f"{show.clean(each.host)}  unreachable{when}; its sessions may be running{why}")
 
 
 @cli.command(short_help="What a session is right now: processes, sockets, ...")
@@ -278,6 +320,14 @@ def forget(names: tuple[str, ...]) -> None:
             host.forget(name)
 
 
+cli.add_command(reach.up)
+cli.add_command(people.share)
+cli.add_command(people.join)
+cli.add_command(people.given)
+cli.add_command(people.revoke)
+cli.add_command(people.operator)
+cli.add_command(keys.key)
+cli.add_command(keys.profile)
 cli.add_command(hosting.host)
 cli.add_command(network.relay)
 cli.add_command(network.hosts)

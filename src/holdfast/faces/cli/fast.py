@@ -77,16 +77,31 @@ def _prefix(chosen: str | None) -> int | None:
         raise Complaint(2, str(error)) from None
 
 
-def attach(*, name: str, observe: bool, prefix: str | None, nested: bool) -> int:
+def attach(*, name: str, observe: bool, prefix: str | None, nested: bool, profile: str | None) -> int:
     """`hold attach`. Returns the exit status; raises Complaint, Refusal, Unreachable, Garbled."""
     key = _prefix(prefix)
     _check_terminal(nested)
     from holdfast.client import terminal
 
-    name, elsewhere = where.split(name)
+    elsewhere: str | None
+    if "://" in name:
+        name, elsewhere, may_type = _by_link(name)
+        observe = observe or not may_type
+    else:
+        name, elsewhere = where.split(name, profile)
     path = elsewhere or places.socket_path()
     connection = reach(path, start=elsewhere is None)
     return terminal.attach(name, path=path, connection=connection, prefix=key, observe=observe, inside=inside())
+
+
+def _by_link(url: str) -> tuple[str, str, bool]:
+    from holdfast.client import sharing
+    from holdfast.core.errors import HoldError
+
+    try:
+        return sharing.passes(url)
+    except HoldError as error:
+        raise Complaint(endings.exit_code(error.code), error.message, error.do) from None
 
 
 def new(
@@ -99,6 +114,7 @@ def new(
     size: str | None,
     prefix: str | None,
     nested: bool,
+    profile: str | None,
 ) -> int:
     """`hold new`. With ``detach`` prints the session's name, else attaches to it. Returns and raises as ``attach``."""
     key = _prefix(prefix)
@@ -111,7 +127,7 @@ def new(
             "a word of the command is not UTF-8; nothing was started",
             "put it in a script, and run that",
         )
-    name, elsewhere = where.split(name or "")
+    name, elsewhere = where.split(name or "", profile)
     path = elsewhere or places.socket_path()
     line = Line(reach(path, start=elsewhere is None), lean.fresh_id(), "cli", inside())
     ref = line.next_ref()

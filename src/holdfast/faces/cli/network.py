@@ -18,7 +18,7 @@ from holdfast.client.places import here
 from holdfast.core.identity import host_id
 from holdfast.faces.cli import show
 from holdfast.faces.cli.hosting import host
-from holdfast.faces.cli.skin import HoldGroup, json_option, say_json, width
+from holdfast.faces.cli.skin import HoldCommand, HoldGroup, json_option, say_json, width
 
 LISTEN = "127.0.0.1:8440"
 
@@ -86,7 +86,7 @@ def link(urls: tuple[str, ...], name: str, nothing: bool, as_json: bool) -> None
         click.echo(f"{url}  {state}")
 
 
-@click.command(short_help="List the hosts you can reach through relays.")
+@click.command(cls=HoldCommand, short_help="List the hosts you can reach through relays.")
 @json_option
 def hosts(as_json: bool) -> None:
     """List the hosts of your tenant: name, whether it can be reached now, and since when."""

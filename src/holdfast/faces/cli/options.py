@@ -50,6 +50,7 @@ _SHARED = (
         "Attach from inside another session all the same; never to the session itself.",
         flag=True,
     ),
+    Option(("--profile",), "profile", "Whose keys to use; default: the profile that knows the host.", metavar="NAME"),
 )
 ATTACH = Command(
     (

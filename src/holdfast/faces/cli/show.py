@@ -65,23 +65,36 @@ def state(session: Any, now: float) -> str:
     return str(session.state)
 
 
+LISTING = ("NAME", "STATE", "COMMAND", "AGE", "IDLE", "ATTACHED", "OUTPUT")
+
+
 def listing(sessions: Iterable[Any], now: float, *, width: int | None) -> str:
     """Return the table of `hold ls`."""
-    rows = [("NAME", "STATE", "COMMAND", "AGE", "IDLE", "ATTACHED", "OUTPUT")]
-    for session in sessions:
-        over = session.ending is not None
-        rows.append(
-            (
-                clean(session.name),
-                state(session, now),
-                command(session.argv),
-                span(max(0.0, now - session.created_at)),
-                f"ended {span(max(0.0, now - session.ending.at))} ago" if over else span(session.idle_s),
-                "-" if over else str(session.attached),
-                size(session.output_end),
-            )
-        )
-    return table(rows, width=width, flexible=2)
+    return table([LISTING, *(_listed(session, now) for session in sessions)], width=width, flexible=2)
+
+
+def everywhere(hosts: Iterable[tuple[str, float, Iterable[Any]]], now: float, *, width: int | None) -> str:
+    """Return the table of `hold ls --everywhere`: each host's name, when it proved to be there, and its sessions."""
+    rows: list[Sequence[str]] = [("HOST", "PROOF", *LISTING)]
+    for name, proof_at, sessions in hosts:
+        proof = f"{span(max(0.0, now - proof_at))} ago"
+        rows += [(clean(name), proof, *_listed(session, now)) for session in sessions] or [
+            (clean(name), proof, "-", "no sessions", "", "", "", "", "")
+        ]
+    return table(rows, width=width, flexible=4)
+
+
+def _listed(session: Any, now: float) -> tuple[str, ...]:
+    over = session.ending is not None
+    return (
+        clean(session.name),
+        state(session, now),
+        command(session.argv),
+        span(max(0.0, now - session.created_at)),
+        f"ended {span(max(0.0, now - session.ending.at))} ago" if over else span(session.idle_s),
+        "-" if over else str(session.attached),
+        size(session.output_end),
+    )
 
 
 def details(session: Any, now: float) -> str:

@@ -1,0 +1,91 @@
+"""Run a relay of this user's own and link this machine's host to it. Not here: keeping the process (edge.ownrelay)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from holdfast.client import enrolment
+from holdfast.client.connection import Connection
+from holdfast.client.credentials import Store
+from holdfast.client.places import here
+from holdfast.edge import ownrelay
+from holdfast.edge.ownrelay import Wanted
+from holdfast.wire.messages import Identity
+
+LINKED_S: Final = 5.0
+ANYWHERE: Final = ("0.0.0.0", "::", "")
+
+
+def folder() -> Path:
+    """Where the relay keeps what it remembers."""
+    return here().state / "relay"
+
+
+def words(listen: str, names: Sequence[str], cert: str | None, key: str | None) -> list[str]:
+    """Return a relay's arguments. Listening everywhere, it goes by this machine's address and name, unless ``names`` say
+    otherwise."""
+    scheme = "ws" if cert is None else "wss"
+    host, _, port = listen.rpartition(":")
+    if not names and host.strip("[]") in ANYWHERE:
+        local = (_address(), socket.gethostname(), "localhost", "127.0.0.1")
+        names = [f"{scheme}://{name}:{port}" for name in dict.fromkeys(local)]
+    found = ["--listen", listen]
+    for name in names:
+        found += ["--name", name]
+    if cert is not None and key is not None:
+        found += ["--cert", str(Path(cert).absolute()), "--key", str(Path(key).absolute())]
+    return found
+
+
+def serve(wanted: Sequence[str] | None, listen: str, store: Store) -> tuple[Wanted, bool]:
+    """Return the relay that runs now, and whether it was started. ``wanted``: arguments, None: whatever runs is well,
+    else one at ``listen``. Raises RelayFailed."""
+    mine = ["--tenant", store.tenant.hex()]
+    runs = ownrelay.wanted(folder())
+    if runs is not None and ownrelay.alive(runs) and (wanted is None or (*wanted, *mine) == runs.words):
+        return runs, False
+    if wanted is None and runs is not None:
+        return ownrelay.start(folder(), runs.words), True
+    ownrelay.stop(folder())
+    return ownrelay.start(folder(), [*(wanted if wanted is not None else ["--listen", listen]), *mine]), True
+
+
+def link(host: Connection, store: Store, it: Wanted) -> Identity:
+    """Have the host at the other end dial the relay, beside those it has, and return how the links stand soon after."""
+    who = enrolment.identity_of(host)
+    if it.url not in who.relays or who.tenant != store.tenant:
+        who = enrolment.link(host, store, (it.url, *(url for url in who.relays if url != it.url)))
+    else:
+        store.save_profile(relays=tuple(dict.fromkeys((*store.profile.relays, it.url))), default_host=who.key)
+    until = time.monotonic() + LINKED_S
+    while who.relays.get(it.url) != "up" and time.monotonic() < until:
+        time.sleep(0.05)  # a relay answers in milliseconds or not at all; its state has no event of its own
+        who = enrolment.identity_of(host)
+    return who
+
+
+def unlink(host: Connection, it: Wanted) -> None:
+    """Have the host at the other end hang up on a relay that is no more."""
+    store, who = enrolment.own_store(), enrolment.identity_of(host)
+    if it.url in who.relays and who.tenant == store.tenant:
+        enrolment.link(host, store, tuple(url for url in who.relays if url != it.url))
+        store.save_profile(relays=tuple(url for url in store.profile.relays if url != it.url))
+
+
+def stop() -> tuple[Wanted | None, bool]:
+    """Stop the relay; return which it was and whether it ran."""
+    it = ownrelay.wanted(folder())
+    return it, ownrelay.stop(folder())
+
+
+def _address() -> str:
+    """The address by which this machine reaches others; nothing is sent to find it."""
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))  # documentation addresses: nobody is there
+        return str(probe.getsockname()[0])
+    return "127.0.0.1"

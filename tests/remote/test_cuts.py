@@ -1,0 +1,90 @@
+"""A network that is cut at any instant, on either side of the relay (R27)."""
+
+import asyncio
+import random
+import time
+
+from tests.remote.conftest import Report
+from tests.remote.following import Followed
+from tests.remote.paths import path
+from tests.remote.places import World, story
+from tests.remote.programs import Counter
+
+NOISE_S = 0.35  # that a program may stand still on a machine that others use
+
+
+def test_cuts_at_random_cost_no_byte_no_key_and_no_time_of_the_program(
+    own_world: World, soak: bool, report: Report
+) -> None:
+    """R27, I2, I4, I5: 200 cuts in 10 minutes under --soak, else 16 in a few seconds; also short outages."""
+    world, counter = own_world, Counter(own_world.folder / "counter", width=400)
+    cuts, within_s = (200, 600.0) if soak else (16, 9.0)
+    chance = random.Random(27)
+
+    async def tell(away, client_side, host_side) -> Followed:  # type: ignore[no-untyped-def]
+        mine = Followed()
+        async with away.connect() as client:
+            session = await client.attach("job")
+            async with mine.following(session):
+                typing = asyncio.create_task(mine.type(session, 0.02 if not soak else 0.5))
+                for number in range(cuts):
+                    await asyncio.sleep(chance.uniform(0, 2 * within_s / cuts))
+                    side = chance.choice((client_side, host_side))
+                    if number % 5 == 4:  # out for a moment, so that dialling fails, too
+                        side.down()
+                        await asyncio.sleep(chance.uniform(0, 0.3))
+                        side.again()
+                    else:
+                        side.cut()
+                typing.cancel()
+                await asyncio.gather(typing, return_exceptions=True)
+                seen = len(mine.stream)
+                began = time.monotonic()
+                await mine.say(session, b"k999999")
+                await mine.saw(b"<k999999>", after=seen)
+                report(f"typing again {time.monotonic() - began:.2f} s after the last cut")
+        return mine
+
+    with path(world.relay.port) as host_side, path(world.relay.port) as client_side:
+        world.link(host_side.url)
+        away = world.machine(client_side.url)
+        world.run_in("job", *counter.argv)
+        found = story(tell(away, client_side, host_side), within_s + 60)
+        made = (host_side.cuts, client_side.cuts)
+    # The last line that was being typed when the test stopped asking may have arrived; nobody was told.
+    typed = counter.typed
+    last = typed.rfind(b"k999999")
+    found.unknown.append(typed[:last].rstrip(b"\r").rpartition(b"\r")[2])
+    found.is_right(world.output("job"), typed)
+    pace = counter.fresh()
+    report(
+        f"{cuts} cuts ({made[0]} connections of the host, {made[1]} of the client): {len(found.stream)} bytes contiguous, "
+        f"{len(found.applied)} lines typed once, {len(found.unknown) - 1} unknown; program {pace.per_s:.1f} counts/s, "
+        f"longest pause {pace.worst * 1000:.0f} ms"
+    )
+    assert sum(made) >= cuts // 2
+    assert pace.worst < NOISE_S
+
+
+def test_a_terminal_lives_through_cuts_and_types_every_key_once(own_world: World, soak: bool) -> None:
+    """R27 at the terminal: the keys of a person, through cuts of both sides."""
+    world = own_world
+    chance = random.Random(29)
+    rounds = 60 if soak else 8
+    with path(world.relay.port) as host_side, path(world.relay.port) as client_side:
+        world.link(host_side.url)
+        away = world.machine(client_side.url)
+        world.new("job", "stty raw -echo; echo ready; exec cat -v")
+        with away.attach("job@box") as screen:
+            screen.expect(rb"ready")
+            for number in range(rounds):
+                screen.type(b"<%d" % number)
+                chance.choice((client_side, host_side)).cut()
+                screen.type(b">")
+                if number % 3 == 2:
+                    screen.expect(rb"<%d>" % number, timeout=30)
+            screen.expect(rb"<%d>" % (rounds - 1), timeout=30)
+            screen.type(b"\x1cd")
+            assert screen.wait() == 120
+        expected = b"".join(b"<%d>" % number for number in range(rounds))
+        assert world.output("job").split() == [b"ready", expected]

@@ -1,0 +1,102 @@
+"""A path of 100 kbit/s: the present instead of history, and Ctrl-C within a second (R26, R30)."""
+
+import re
+import sys
+import time
+
+from tests.faces.screen import Screen
+from tests.remote.conftest import Report
+from tests.remote.paths import path
+from tests.remote.places import World
+from tests.remote.programs import FLOOD
+
+# Writes the time, as fast as it can: how old a line is tells how far behind a viewer is.
+CLOCK = r"""
+import os, signal, time
+def stop(number, frame):
+    os.write(1, b"\r\nINTERRUPTED\r\n")
+    os._exit(3)
+signal.signal(signal.SIGINT, stop)
+while True:
+    os.write(1, b"".join(b"at %.3f padpadpadpadpadpadpadpadpadpad\n" % time.monotonic() for _ in range(100)))
+"""
+
+
+def ages(screen: Screen, for_s: float) -> list[float]:
+    """Return how old the newest line on the terminal was, whenever something came, for ``for_s``."""
+    found, until, tail = [], time.monotonic() + for_s, b""
+    while (left := until - time.monotonic()) > 0:
+        screen.out = b""
+        if screen.read(left):
+            tail = (tail + screen.out)[-400:]
+            if times := re.findall(rb"at (\d+\.\d+) ", tail):
+                found.append(time.monotonic() - float(times[-1]))
+    screen.out = b""
+    return found
+
+
+def test_a_flood_on_100_kbit_stays_current_and_is_interrupted_within_a_second(
+    own_world: World, soak: bool, report: Report
+) -> None:
+    world = own_world
+    with path(world.relay.port, rate=12_500, delay_s=0.02) as narrow:
+        away = world.machine(narrow.url)
+        world.run_in("flood", sys.executable, "-c", CLOCK)
+        with away.attach("flood@box") as screen:
+            screen.expect(rb"at \d+\.\d+ pad", timeout=20)
+            ages(screen, 3.0)  # what was sent before the path was known
+            old = ages(screen, 30.0 if soak else 6.0)
+            assert len(old) > 3, "nothing came"
+            began = time.monotonic()
+            screen.type(b"\x03")
+            while world.session("flood")["ending"] is None:
+                assert time.monotonic() - began < 10
+            acted = time.monotonic() - began
+            assert screen.wait(timeout=20) == 3
+            shown = time.monotonic() - began
+    old.sort()
+    report(
+        f"newest line {old[len(old) // 2]:.2f} s old in the middle, {old[-1]:.2f} s at most; "
+        f"Ctrl-C acted after at most {acted:.2f} s, was seen to the end after {shown:.2f} s; {narrow.carried} bytes carried"
+    )
+    assert old[len(old) // 2] < 2.0
+    assert acted < 1.5  # a command that looks takes some of it
+    assert shown < 6.0
+
+
+def test_keys_are_echoed_on_a_path_with_delay_in_about_a_round_trip(own_world: World, report: Report) -> None:
+    world = own_world
+    with path(world.relay.port, delay_s=0.05) as far:
+        away = world.machine(far.url)
+        world.new("job", "stty raw -echo; echo ready; exec cat -v")
+        with away.attach("job@box") as screen:
+            screen.expect(rb"ready", timeout=20)
+            took = []
+            for number in range(10):
+                began = time.monotonic()
+                screen.type(b"<%d>" % number)
+                screen.expect(rb"<%d>" % number)
+                took.append(time.monotonic() - began)
+    took.sort()
+    report(f"echo over 100 ms of round trip: {took[5] * 1000:.0f} ms in the middle, {took[-1] * 1000:.0f} ms at most")
+    assert took[5] < 0.3
+
+
+def test_a_slow_viewer_does_not_slow_a_quick_one(own_world: World) -> None:
+    """R30 over one relay: each path has its own pace."""
+    world = own_world
+    with path(world.relay.port, rate=12_500, delay_s=0.02) as narrow:
+        slow = world.machine(narrow.url)
+        world.run_in("flood", sys.executable, "-c", FLOOD)
+        with slow.attach("flood@box") as dull:
+            dull.expect(rb"line \d+", timeout=20)
+            with world.away.attach("flood@box") as quick:
+                quick.expect(rb"line \d+")
+                began, got = time.monotonic(), 0
+                while time.monotonic() - began < 2:
+                    quick.out = b""
+                    quick.read(0.5)
+                    got += len(quick.out)
+                quick.type(b"\x03")
+                assert quick.wait() == 3
+        assert got > 20 * 2 * 12_500, f"{got} bytes in 2 s"
