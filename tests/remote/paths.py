@@ -26,6 +26,7 @@ class Path:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="path", daemon=True)
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._hushed: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def __enter__(self) -> "Path":
@@ -56,6 +57,10 @@ class Path:
     def again(self) -> None:
         self.up = True
 
+    def hush(self) -> None:
+        """Let every connection that is there now fall silent: it stays open, and nothing comes through. New ones are well."""
+        self._do(self._hush)
+
     # ---- in the thread ----
 
     def _do(self, what: Callable[[], Any]) -> Any:
@@ -77,6 +82,9 @@ class Path:
             for writer in pair:
                 _reset(writer)
 
+    async def _hush(self) -> None:
+        self._hushed |= self._pairs
+
     async def _attend(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -97,15 +105,18 @@ class Path:
             self._pairs.add(pair)
             self.made += 1
             try:
-                await asyncio.gather(self._carry(reader, to), self._carry(onward, writer))
+                await asyncio.gather(self._carry(reader, to, pair), self._carry(onward, writer, pair))
             finally:
                 self._pairs.discard(pair)
+                self._hushed.discard(pair)
                 for each in pair:
                     _reset(each)
+        except asyncio.CancelledError:
+            pass  # the path is taken down; streams of asyncio would log this as an error
         finally:
             self._tasks.discard(task)
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, pair: Any) -> None:
         """One way: bytes leave ``delay_s`` after they came, no faster than ``rate``."""
         clock = self._loop.time
         line: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(64 if self.rate is None else 8)
@@ -120,6 +131,8 @@ class Path:
                     return
                 if (wait := at - clock()) > 0:
                     await asyncio.sleep(wait)
+                if pair in self._hushed:
+                    continue
                 writer.write(data)
                 self.carried += len(data)
                 if self.rate is not None:

@@ -91,6 +91,7 @@ class World(RealHost):
         self._link, self._relays, self._aways = link, itertools.count(), itertools.count()
         self._stack = contextlib.ExitStack()
         self._relay_args = relay_args
+        self.prefix: tuple[str, ...] = ()  # before every command on this machine
         self.env.pop("HOLDFAST_PROFILE", None)
 
     def __enter__(self) -> "World":
@@ -118,10 +119,16 @@ class World(RealHost):
         self._stack.callback(lambda: made.process is not None and made.process.poll() is None and made.kill())
         return made.up()
 
+    def hold(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [*self.prefix, *HOLD, *arguments], env=self.env, capture_output=True, text=True, timeout=60,
+            stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+
     def link(self, *urls: str, **more: str) -> dict[str, str]:
         """`hold host link URL...`; return how each link stands. ``more``: environment."""
         done = subprocess.run(
-            [*HOLD, "host", "link", "--json", "--name", "box", *urls], env=self.env | more, capture_output=True,
+            [*self.prefix, *HOLD, "host", "link", "--json", "--name", "box", *urls], env=self.env | more, capture_output=True,
             text=True, timeout=60, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr

@@ -15,8 +15,14 @@ class Cheat(Program):
 
     _kept: wire.Signed | None = None
 
+    def _begin(self) -> None:
+        super()._begin()
+        if self._kept is not None:
+            self._say(self._kept, CONTROL)  # perhaps the host forgot with the link what it carried out
+
     def cheat(self) -> None:
-        tricks = (self._unsigned, self._altered, self._elsewhere, self._for_another, self._resent, self._repeated)
+        self._repeated()
+        tricks = (self._unsigned, self._altered, self._elsewhere, self._for_another, self._resent)
         self.world.scheduler.random.choice(tricks)()
         self._flush()
 

@@ -172,8 +172,8 @@ def attributed(world: "World") -> None:
             operator = people().by_key.get(record.key)
             if operator is None or record.operator != operator_id(record.key):
                 raise Violation("attributed", f"record {record.position} has no author")
-            now, unix = world.ledger.typed_at.get((host, session, record.position), (0.0, record.at_ns / 1e9))
-            if (why := forbidden(world, operator, Capability.OPERATE, session, host, now, unix)) and now:
+            now, unix = world.ledger.typed_at[host, session, record.position]
+            if why := forbidden(world, operator, Capability.OPERATE, session, host, now, unix):
                 raise Violation("attributed", f"record {record.position} is {operator.name}'s: {why}")
         terminal = world.terminal(session)
         if extra := {position for position, _ in terminal.taken} - inputs:

@@ -38,9 +38,19 @@ if TYPE_CHECKING:
 PACE = Bounds(first_s=0.05, most_s=10.0)
 LIMITS = Limits(beat_s=3.0, silence_s_max=9.0)
 PASSING = frozenset(
-    ("relay-unreachable", "bad-seal", "bad-handshake", "peer-closed", "superseded", "relay-draining", "relay-busy", "timeout")
+    (
+        "relay-unreachable",
+        "bad-seal",
+        "bad-handshake",
+        "peer-closed",
+        "superseded",
+        "relay-draining",
+        "relay-busy",
+        "timeout",
+    )
 )
 GONE_FOR_NOW = frozenset(("host-unreachable", "no-such-host"))
+OPENING_S = 5.0
 AGAIN_S = 1.5  # a stubborn user: whatever the refusal, the program tries again
 _encode = msgspec.msgpack.Encoder().encode
 _decoder = msgspec.msgpack.Decoder(wire.ToClient)
@@ -117,7 +127,9 @@ class RelayLine:
                         del self._lists[said.ref]
                         listing[1](listing[0])
             case wire.Failed():
-                error: HoldError = HostUnreachable("h", said.message) if said.code in GONE_FOR_NOW else Unreachable(said.message)
+                error: HoldError = (
+                    HostUnreachable("h", said.message) if said.code in GONE_FOR_NOW else Unreachable(said.message)
+                )
                 if (refused := self.routes.pop(said.ref, None)) is not None:
                     refused.ended(error)
                 elif (waits := self._lists.pop(said.ref, None)) is not None:
@@ -317,7 +329,7 @@ class Program:
         line.open(route)
         line.line.carry(route.number, carrier.first())
         if "dead carrier kept" not in self.world.flags:
-            self.after(15.0, self._patience, route)
+            self.after(OPENING_S, self._patience, route)
 
     def _patience(self, route: Route) -> None:
         """A carrier whose handshake is never answered is given up, too."""
@@ -343,7 +355,10 @@ class Program:
         if carrier.accepted is not None and not self._up:
             self._up = True
             assert carrier.secure is not None
-            self.ledger.channels[carrier.secure.handshake_hash] = (self.host, self.ledger.version_seen.get(self.host, 0))
+            self.ledger.channels[carrier.secure.handshake_hash] = (
+                self.host,
+                self.ledger.version_seen.get(self.host, 0),
+            )
             self._pace.up(now=self.now)
         self._happened(events)
         self._flush()

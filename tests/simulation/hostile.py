@@ -37,7 +37,9 @@ class HostileRelay(Relay):
         self.chance = network.scheduler.random.choice((0.01, 0.03, 0.08))
         self.hostile = True
         self._kept: list[tuple[bool, bytes]] = []  # (towards a host, payload)
-        self._begun: dict[tuple[int, int], list[bytes]] = defaultdict(list)  # a client's route: all that went to the host
+        self._begun: dict[tuple[int, int], list[bytes]] = defaultdict(
+            list
+        )  # a client's route: all that went to the host
         self._held: dict[tuple[int, int], float] = {}  # held until
         self._waits: dict[tuple[int, int], bytes] = {}  # to come after the next
         self._spliced: dict[tuple[int, int], tuple[Peer, int]] = {}

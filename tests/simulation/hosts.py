@@ -1,7 +1,7 @@
 """A host: what survives it, and its process. Mirrors ``host/relays``, ``host/remote`` and ``host/clients``, no more.
 
-Where the present ``src`` and ``docs`` differ, this does what the page says, and what ``src`` did is a mutant that a
-checker must find (mutants.py, "as in src").
+Where those shells were found not to do what their pages say, this does what the pages say, and what they did is a flag
+that a checker must find (mutants.py; docs/simulation.md, "What it found").
 """
 
 from dataclasses import dataclass, field
@@ -184,13 +184,20 @@ class Process:
         if remote is not None and begins.new and "new link forgets" in self.world.flags:
             self.forget(remote)
             remote = None
+        if (
+            remote is not None
+            and len(authority.grants) < remote.gate.counting
+            and "revoked but said" not in self.world.flags
+        ):
+            self.forget(remote)  # what was said under a right that is over is not said again
+            remote = None
         if remote is None:
             link = Link(
                 begins.link, dials=False, hears_max=TO_HOST_BYTES_MAX, says_max=TO_CLIENT_BYTES_MAX,
                 now=self.world.scheduler.now, limits=Limits(lapse_s=600.0),
             )  # fmt: skip
             remote = self.remotes[key] = Remote(self, link, authority)
-        remote.gate.authority = authority
+        remote.gate.authority, remote.gate.counting = authority, len(authority.grants)
         return remote
 
     def forget(self, remote: "Remote") -> None:
@@ -338,7 +345,7 @@ class Route:
     def find(self, begins: Resume) -> Link:
         assert self._authority is not None
         remote = self._process.remote(self._authority, begins)
-        if begins.carrier <= remote.link.carrier and "late carrier parts" not in self._process.world.flags:
+        if begins.carrier <= remote.link.carrier:
             raise Superseded(begins.carrier, remote.link.carrier)
         former, remote.route = remote.route, self
         self._remote = remote
@@ -494,7 +501,7 @@ class Gate:
         self.operator = str(identity.operator_id(authority.member.key))
         self.client = ""
         self._attached: dict[int, tuple[Session, Stream]] = {}
-        self._signed_seq = self._counting = 0
+        self._signed_seq, self.counting = 0, len(authority.grants)
 
     def send(self, message: wire.Message) -> None:
         held = self._attached.get(getattr(message, "attachment", 0))
@@ -527,8 +534,10 @@ class Gate:
 
     def reconsider(self) -> None:
         now = int(self.process.machine.unix)
-        counting = sum(now < each.not_after and not each.revoked(self.process.revoked) for each in self.authority.grants)
-        lost, self._counting = counting < self._counting, counting
+        counting = sum(
+            now < each.not_after and not each.revoked(self.process.revoked) for each in self.authority.grants
+        )
+        lost, self.counting = counting < self.counting, counting
         for number, (session, stream) in list(self._attached.items()):
             act = Act("attach", session.id, session.id, stream.observe)
             if admission.refusals(act, self.authority, now=now, revoked=self.process.revoked):

@@ -4,8 +4,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from holdfast.wire.channel import Buffer, Cipher, Initiator, PeerClosed, Responder, Secure
 from holdfast.wire.channel import Answered as Channel
+from holdfast.wire.channel import Buffer, Cipher, Initiator, PeerClosed, Responder, Secure
 from tests.simulation.people import Exchange
 
 
@@ -88,7 +88,9 @@ class Ledger:
     linked: dict[bytes, bytes] = field(default_factory=dict)  # link id -> operator, as the host has it
     sent: list[Sent] = field(default_factory=list)
     learned: list[Learned] = field(default_factory=list)
-    lists: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # host -> versions in force, in order
+    lists: dict[int, list[int]] = field(
+        default_factory=lambda: defaultdict(list)
+    )  # host -> versions in force, in order
     records: dict[str, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
     followings: list[Following] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)  # honest ends that told each other of packets that cannot be

@@ -13,7 +13,9 @@ from typing import Any, Final
 from holdfast.relay.rooms import Now
 from tests.core.tenants import NOW
 
-PING_S: Final = 40.0  # a connection over which nothing comes for so long is given up (websockets: ping and pong, 20 s each)
+PING_S: Final = (
+    40.0  # a connection over which nothing comes for so long is given up (websockets: ping and pong, 20 s each)
+)
 TRACE: Final = 120  # latest things that happened, kept to be printed with a failure
 
 
@@ -115,7 +117,9 @@ class End:
         """Hang up: what was sent before still arrives."""
         if self.open:
             self.open = False
-            self.connection.network.scheduler.at(max(self.last_at, self.connection.network.scheduler.now), self._arrive, None)
+            self.connection.network.scheduler.at(
+                max(self.last_at, self.connection.network.scheduler.now), self._arrive, None
+            )
 
     def _arrive(self, frame: bytes | None) -> None:
         connection = self.connection

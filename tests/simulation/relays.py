@@ -68,7 +68,7 @@ class Relay:
             end.send(frame)
 
     def _flush(self, touched: Iterable[Peer]) -> None:
-        for peer in touched:
+        for peer in sorted(touched, key=lambda each: each.number):  # some of these come out of sets
             while (frame := peer.outbox.take()) is not None:
                 self.to_peer(peer, frame)
             if peer.over and (end := self._ends.pop(peer, None)) is not None:

@@ -84,6 +84,9 @@ class Session:
         self._stored.append(sealed.data)
         self.chain.accept(sealed)
         record = sealed.record
+        if kind in ("input", "signal"):
+            place = (self.process.number, self.id, record.position)
+            self.process.world.ledger.typed_at[place] = (self.process.world.scheduler.now, machine.unix)
         for each in list(self.attachments.values()):
             each.gate.send(
                 wire.Event(each.number, kind, record.position, record.at_ns / 1e9, record.operator, dict(body))
@@ -147,6 +150,7 @@ class Session:
         if self.typing is not None or not self._waiting:
             return
         waiting = self._waiting.popleft()
+        self.process.world.typing(self.process.number)
         if "written before journaled" in self.process.world.flags:
             position = self.chain.position + 1
             self.typing = waiting._replace(position=position)
@@ -159,10 +163,7 @@ class Session:
     def _journal(self, waiting: Waiting) -> int:
         body = {"client": waiting.client, "seq": waiting.ask.seq, "data": waiting.ask.data}
         position = self.record("input", waiting.operator, body).position
-        if "seq not remembered" not in self.process.world.flags:
-            self.inputs.begun(waiting.client, waiting.ask.seq, position, size=len(waiting.ask.data))
-        now = self.process.world.scheduler.now
-        self.process.world.ledger.typed_at[self.process.number, self.id, position] = (now, self.process.machine.unix)
+        self.inputs.begun(waiting.client, waiting.ask.seq, position, size=len(waiting.ask.data))
         return position
 
     def _write(self) -> None:

@@ -3,17 +3,17 @@
 ``World(seed, shape).run()`` is a function of its arguments: the same seed gives the same world, event by event.
 """
 
-import contextlib
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from holdfast.wire.introduction import Introduce
-from tests.simulation.checkers import CHECKERS, FALLS, Violation
 from tests.simulation.cheats import Cheat
+from tests.simulation.checkers import CHECKERS, FALLS, Violation
 from tests.simulation.clients import Profile, Program
-from tests.simulation.hosts import Host
 from tests.simulation.hostile import TRICKS, HostileRelay
+from tests.simulation.hosts import Host
 from tests.simulation.ledger import Ledger
 from tests.simulation.network import Machine, Network, Scheduler
 from tests.simulation.people import NOWHERE, SESSIONS, Operator, people, remembered
@@ -74,6 +74,7 @@ class World:
         self.loot: dict[int, list[Introduce]] = defaultdict(list)
         self.unsettled: list[str] = []
         self._publications: dict[int, list[tuple[int, int]]] = defaultdict(list)  # host -> (version, channel key)
+        self._doomed: set[int] = set()  # hosts that do not survive the next input
         self._gone: tuple[str, ...] = ()
         self._grant_only = False
         self._build()
@@ -116,7 +117,7 @@ class World:
             operator = draw.choice((who.bob, who.bot, who.ending, who.fading, who.guest, who.narrow))
             if operator.sessions:
                 session = next((each for each in sessions if each in operator.sessions), session)
-            honest = operator is not who.bob and operator is not who.bot or draw.random() < 0.5
+            honest = (operator is not who.bob and operator is not who.bot) or draw.random() < 0.5
         machine = Machine(self.scheduler, f"{operator.name}{number}")
         return Seat(machine, operator, session, self._where[session].number, honest=honest)
 
@@ -153,7 +154,13 @@ class World:
                 self.scheduler.at(draw.uniform(0.2, HEAL_S), self._acts, seat)
         for _ in range(draw.randint(1, 4)):
             self.scheduler.at(draw.uniform(0.2, HEAL_S), self._puts_out)
-        faults: list[Any] = [self._cut] * 4 + [self._part, self._restart_relay, self._kill_host, self._crash, self._slow]
+        faults: list[Any] = [self._cut] * 4 + [
+            self._part,
+            self._restart_relay,
+            self._kill_host,
+            self._crash,
+            self._slow,
+        ]
         if self.shape.rights and draw.random() < 0.6:
             self._grant_only = draw.random() < 0.5
             self.scheduler.at(draw.uniform(3.0, HEAL_S - 1), self._revoke)
@@ -202,8 +209,24 @@ class World:
         self.scheduler.after(draw.choice((0.05, 1.0, 4.0)), relay.start)
 
     def _kill_host(self) -> None:
+        """Often in the middle of an input, so that some of it is here and some there."""
         draw = self.scheduler.random
         host = draw.choice(self.hosts)
+        seat = draw.choice(self.seats)
+        if draw.random() < 0.7 and seat.program is not None:
+            self._doomed.add(host.number)
+            seat.program.type()
+        else:
+            self._kill(host)
+
+    def typing(self, number: int) -> None:
+        """A host begins to type an input; that may be the last it does."""
+        if number in self._doomed:
+            self._doomed.discard(number)
+            self.scheduler.after(self.scheduler.random.uniform(0, 0.02), self._kill, self.hosts[number])
+
+    def _kill(self, host: Host) -> None:
+        draw = self.scheduler.random
         self.scheduler.say(host.name, "is killed")
         host.kill()
         if self.shape.hostile and draw.random() < 0.7:
@@ -250,6 +273,7 @@ class World:
 
     def _heal(self) -> None:
         self.scheduler.say("world", "heals")
+        self._doomed.clear()
         self.network.heal()
         for machine in self.machines:
             if abs(machine.skew) > NEAR_S:
@@ -276,8 +300,8 @@ class World:
                 waits.append(f"{seat.machine.name} waits")
         return waits
 
-    def run(self) -> "World":
-        """Live it through. Raises Violation for the first invariant that does not hold."""
+    def run(self, checkers: Iterable[Callable[["World"], None]] = CHECKERS) -> "World":
+        """Live it through. Raises Violation for the first of ``checkers`` that fails."""
         self.scheduler.run(HEAL_S)
         self._heal()
         if self.lists:
@@ -285,7 +309,7 @@ class World:
         self.scheduler.run(HEAL_S + 2.0)
         self.scheduler.run(HEAL_S + REST_S, done=self._rests())
         self.unsettled = self._waiting()
-        for check in CHECKERS:
+        for check in checkers:
             check(self)
         return self
 
@@ -295,14 +319,19 @@ class World:
         return lambda: scheduler.steps % 20 == 0 and not self._waiting()
 
 
-def run(seed: int, shape: str, flags: frozenset[str] = frozenset()) -> World:
+def run(
+    seed: int,
+    shape: str,
+    *,
+    flags: frozenset[str] = frozenset(),
+    checkers: Iterable[Callable[[World], None]] = CHECKERS,
+) -> World:
     """Run one world. A failure says how to run it again and what happened last."""
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(remembered())
+    with remembered():
         world = World(seed, SHAPES[shape], flags)
         try:
-            return world.run()
-        except Violation as error:
+            return world.run(checkers)
+        except Exception as error:
             again = f"pytest tests/simulation -n0 -k {shape} --seed {seed}"
             error.add_note(f"again: {again}\nlast happened:\n{world.scheduler.story(60)}")
             raise

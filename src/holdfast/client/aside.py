@@ -13,9 +13,9 @@ def keep_up() -> None:
     """Start client.upkeep if it is due; nobody waits for it. Not from inside a session, whose programs manage nothing."""
     if "HOLDFAST_SESSION" in os.environ or not due.claimed(places.keys()):
         return
-    from holdfast.client.start import detach
+    from holdfast.edge.detach import detached
 
     try:
-        detach([sys.executable, "-m", "holdfast.client.upkeep"])
+        detached([sys.executable, "-m", "holdfast.client.upkeep"])
     except OSError:
         pass

@@ -15,6 +15,7 @@ from holdfast.client.connection import Connection
 from holdfast.client.credentials import DEFAULT, Store
 from holdfast.client.meeting import keys_folder
 from holdfast.core import identity, sealing, signed
+from holdfast.core.errors import Refused
 from holdfast.core.identity import Kind
 from holdfast.wire import messages as wire
 
@@ -41,6 +42,15 @@ def _user() -> str:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:
         return str(os.getuid())
+
+
+def outside() -> None:
+    """Raise Refused inside a session: its programs give nothing away and take nothing back, whoever sits there."""
+    if os.environ.get("HOLDFAST_SESSION"):
+        raise Refused(
+            "this is inside a session, and what runs there decides nothing about access; nothing was changed",
+            do="do it from a terminal outside (Ctrl-\\ d leaves this one)",
+        )
 
 
 def identity_of(host: Connection) -> wire.Identity:

@@ -34,6 +34,7 @@ from holdfast.wire.joining import Joiner, digest
 
 CODE_S: Final = HOUR_S
 ANSWER_S: Final = 30.0
+ELSEWHERE: Final = frozenset({HostUnreachable.code, relay.NoSuchHost.code})  # another relay may lead there
 ACTING: Final = frozenset({Kind.AI, Kind.DEVICE})  # operators that act on behalf of whoever invites them
 
 
@@ -92,6 +93,7 @@ def invite(host: Connection, store: Store, wish: Wish) -> Invited:
 
     Raises Refused where the tenant's or one's own rights do not reach, TooMany, StorageFailed.
     """
+    enrolment.outside()
     who, now = reachable(host, store), int(time.time())
     if not store.issues and (wish.machine or wish.kind not in ACTING):
         raise Refused(
@@ -141,8 +143,8 @@ def join(text: str, folder: Path, *, profile: str = "", name: str = "") -> Joine
     if profile and profile in profiles(folder):
         raise Refused(f"there is a profile {profile!r} already; nothing was joined", do="choose another name with --as")
     pair = KeyPair(seed := os.urandom(SEED_BYTES))
-    machine = _own_host(code) if code.machine else b""
-    host_name, answer = asyncio.run(_asked(code, pair, machine, name))
+    machine, called = _own_host(code) if code.machine else (b"", "")
+    host_name, answer = asyncio.run(_asked(code, pair, machine, name or called))
     member = identity.verify(answer.certificates, tenant=code.tenant, now=now)
     found = tuple(
         grants.verify(
@@ -171,10 +173,10 @@ def free_name(folder: Path, wanted: str) -> str:
     return next(name for name in (stem, *(f"{stem}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
 
 
-def _own_host(code: JoinCode) -> bytes:
-    """Return the key of this machine's host. Raises Refused if it belongs elsewhere already."""
+def _own_host(code: JoinCode) -> tuple[bytes, str]:
+    """Return key and name of this machine's host. Raises Refused if it belongs elsewhere already."""
     with Connection() as host:
-        who = enrolment.identity_of(host)
+        who, name = enrolment.identity_of(host), host.welcome.host_name
     if who.tenant not in (b"", code.tenant):
         raise Refused(
             "this machine's host is a member of another tenant; nothing was joined, the code is still good",
@@ -184,7 +186,7 @@ def _own_host(code: JoinCode) -> bytes:
         raise Refused(
             "this is the very host that the code is from; nothing was joined", do="use it on the other machine"
         )
-    return who.key
+    return who.key, name
 
 
 async def _asked(code: JoinCode, pair: KeyPair, machine: bytes, name: str) -> tuple[str, wire.Joined]:
@@ -198,11 +200,13 @@ async def _asked(code: JoinCode, pair: KeyPair, machine: bytes, name: str) -> tu
             continue
         try:
             return await _over(line, code, pair, machine, name)
-        except (HostUnreachable, relay.NoSuchHost) as error:
+        except HoldError as error:
+            if error.code not in ELSEWHERE:
+                raise  # the host itself spoke
             errors.append(error)
         finally:
             await line.close()
-    if isinstance(errors[0], relay.NoSuchHost):  # what a relay says of a host that expects nobody
+    if errors[0].code == relay.NoSuchHost.code:  # what a relay says of a host that expects nobody
         raise Refused(
             "the host of this code expects nobody there now: the code was used or taken back, or the host is away",
             do="ask for a new code, or try again when that machine is up",

@@ -24,9 +24,10 @@ from holdfast.core.identity import HostRecord
 from holdfast.core.signed import KeyPair
 from holdfast.edge.relayline import RelayLine, RelayUnreachable
 from holdfast.wire import relay
-from holdfast.wire.messages import Failed
+from holdfast.wire.messages import Failed, Ping
 
 ANSWER_S: Final = 10.0
+DOUBT_S: Final = 2.0  # that a relay has to answer when there is reason to doubt that it is there
 
 
 class Target(NamedTuple):
@@ -101,11 +102,14 @@ class Route:
 class _Line:
     """One connection to one relay, and who waits for what on it."""
 
-    def __init__(self, wire: RelayLine) -> None:
-        self.wire = wire
+    def __init__(self, wire: RelayLine, revoked: Callable[[bytes, bytes], None]) -> None:
+        """``revoked`` hears of revocation lists of the tenant: the list, and the issuer's certificate or nothing."""
+        self.wire, self._revoked = wire, revoked
         self.alive = True
         self.error: HoldError = RelayUnreachable(wire.url, "the connection ended")  # what to say once it is not
         self.draining = False
+        self._frames = 0  # heard so far
+        self._doubt: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
         self._routes: dict[int, Route] = {}
         self._lists: dict[int, tuple[list[relay.Presence], asyncio.Future[list[relay.Presence]]]] = {}
@@ -135,6 +139,20 @@ class _Line:
         if self._routes.pop(route.number, None) is not None and self.alive:
             self.wire.say(relay.Closed(route.number))
 
+    def doubt(self) -> None:
+        """A route fell silent: if nothing at all comes over this connection any more, end it, so that it is dialled anew."""
+        if self._doubt is not None or not self.alive:
+            return
+        before = self._frames
+        self.wire.say(Ping(0))
+
+        def judge() -> None:
+            self._doubt = None
+            if self.alive and self._frames == before:
+                self.wire.abort()
+
+        self._doubt = asyncio.get_running_loop().call_later(DOUBT_S, judge)
+
     async def end(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
@@ -146,6 +164,8 @@ class _Line:
             self.error = error
         finally:
             self.alive = False
+            if self._doubt is not None:
+                self._doubt.cancel()
             for route in self._routes.values():
                 if not isinstance(self.error, RelayUnreachable):
                     route.refusal = self.error
@@ -156,6 +176,7 @@ class _Line:
             await asyncio.shield(self.wire.close())
 
     def _heard(self, said: relay.FromRelay | relay.Routed) -> None:
+        self._frames += 1
         match said:
             case relay.Routed():
                 if (route := self._routes.get(said.route)) is not None:
@@ -172,6 +193,8 @@ class _Line:
                 self._failed(said)
             case relay.Draining():
                 self.draining = True
+            case relay.Revoked():
+                self._revoked(said.revocations, said.issuer)
             case _:
                 pass
 
@@ -338,6 +361,11 @@ class Meeting:
             raise errors[0]
         raise HostUnreachable(identity.host_id(target.host), "no relay of this profile knows it")
 
+    def _take_back(self, revocations: bytes, issuer: bytes) -> None:
+        """A relay passed on a revocation list: whom it names, if it is genuine, is not believed any more."""
+        with contextlib.suppress(HoldError):
+            self._store.learn_revocations(revocations, issuer=issuer, now=int(time.time()))
+
     def _is_draining(self, url: str) -> bool:
         line = self._lines.get(url)
         return line is not None and line.draining
@@ -347,5 +375,5 @@ class Meeting:
             line = self._lines.get(url)
             if line is None or not line.alive:
                 wire = await RelayLine.dial(url, "client", chain=self.certificates, signer=self.operator)
-                line = self._lines[url] = _Line(wire)
+                line = self._lines[url] = _Line(wire, self._take_back)
             return line

@@ -55,6 +55,7 @@ PASSING: Final = frozenset(
 )
 GONE_FOR_NOW: Final = frozenset(("host-unreachable", "no-such-host"))  # a host that was there comes back
 WARM_S: Final = 0.05  # after a host was reached, until a process is started that keeps the link to its relay warm
+OPENING_S: Final = 5.0  # from the first word on a route until the host let us in
 OWN_REFS: Final = 1 << 40  # numbers of requests that are ours, above all that a client counts to
 LIMITS: Final = Limits(beat_s=3.0, silence_s_max=9.0)
 _encode: Final = msgspec.msgpack.Encoder().encode
@@ -89,6 +90,7 @@ class Bridge:
             now=self._loop.time(), limits=LIMITS,
         )  # fmt: skip
         self._carrier: Dialled | None = None
+        self._route: Route | None = None
         self._carry: Callable[[Sequence[bytes]], None] | None = None
         self._names = _Names()
         self._client, self._host_id = "", host_id(target.host)
@@ -161,7 +163,8 @@ class Bridge:
             ephemeral_private=X25519PrivateKey.generate(),
         )  # fmt: skip
         carrier = Dialled(initiator, self._introduce, self._link)
-        self._carrier, self._carry = carrier, route.carry
+        self._carrier, self._carry, self._route = carrier, route.carry, route
+        opening = self._loop.call_later(OPENING_S, self._give_up)
         route.carry([carrier.first()])
         up = False
 
@@ -172,6 +175,7 @@ class Bridge:
                 route.carry(first)
             if carrier.accepted is not None and not up:
                 up = True
+                opening.cancel()
                 if not self._ever:
                     self._ever = True
                     self._reached()
@@ -182,10 +186,11 @@ class Bridge:
         try:
             await route.listen(heard)
         finally:
+            opening.cancel()
             now = self._loop.time()
             carrier.lost(now=now)
             if self._carrier is carrier:
-                self._carrier = self._carry = None
+                self._carrier = self._carry = self._route = None
             (pace.lost if up else pace.failed)(now=now, draw=random.random())
 
     def _introduce(self, binding: bytes) -> Introduce:
@@ -209,8 +214,17 @@ class Bridge:
                     self._hear(event.data)
                 case Closed() | Unresumable():
                     self._over.set()
-                case Resumed() | CarrierEnded() | CarrierDead():
+                case CarrierEnded() | CarrierDead():
+                    self._give_up(doubt=isinstance(event, CarrierDead))
+                case Resumed():
                     pass
+
+    def _give_up(self, *, doubt: bool = True) -> None:
+        """End the carrier, so that another is dialled; with ``doubt`` its relay is not believed to be there, either."""
+        if self._route is not None:
+            self._route.put(None)
+            if doubt:
+                self._route.line.doubt()
 
     def _flush(self) -> None:
         if self._carrier is None or self._carry is None:

@@ -13,11 +13,13 @@ from holdfast.client import enrolment
 from holdfast.client.connection import Connection
 from holdfast.client.credentials import Store
 from holdfast.client.places import here
+from holdfast.core.errors import Refused
 from holdfast.edge import ownrelay
 from holdfast.edge.ownrelay import Wanted
 from holdfast.wire.messages import Identity
 
 LINKED_S: Final = 5.0
+GRACE_S: Final = "1"  # from the word that it stops to its end: its own host need not be waited for
 ANYWHERE: Final = ("0.0.0.0", "::", "")
 
 
@@ -32,6 +34,8 @@ def words(listen: str, names: Sequence[str], cert: str | None, key: str | None) 
     scheme = "ws" if cert is None else "wss"
     host, _, port = listen.rpartition(":")
     if not names and host.strip("[]") in ANYWHERE:
+        if port == "0":
+            raise Refused("others must know the port; nothing was started", do="choose one: --listen 0.0.0.0:8440")
         local = (_address(), socket.gethostname(), "localhost", "127.0.0.1")
         names = [f"{scheme}://{name}:{port}" for name in dict.fromkeys(local)]
     found = ["--listen", listen]
@@ -42,24 +46,29 @@ def words(listen: str, names: Sequence[str], cert: str | None, key: str | None) 
     return found
 
 
-def serve(wanted: Sequence[str] | None, listen: str, store: Store) -> tuple[Wanted, bool]:
-    """Return the relay that runs now, and whether it was started. ``wanted``: arguments, None: whatever runs is well,
-    else one at ``listen``. Raises RelayFailed."""
-    mine = ["--tenant", store.tenant.hex()]
+def serve(wanted: Sequence[str] | None, listen: str, store: Store) -> tuple[Wanted, bool, str]:
+    """Return the relay that runs now, whether it was started, and the address it no longer has, if it had another.
+
+    ``wanted``: arguments, None: whatever runs is well, else one at ``listen``. Raises RelayFailed."""
+    mine = ["--tenant", store.tenant.hex(), "--grace", GRACE_S]
     runs = ownrelay.wanted(folder())
     if runs is not None and ownrelay.alive(runs) and (wanted is None or (*wanted, *mine) == runs.words):
-        return runs, False
+        return runs, False, ""
     if wanted is None and runs is not None:
-        return ownrelay.start(folder(), runs.words), True
+        return ownrelay.start(folder(), runs.words), True, ""
     ownrelay.stop(folder())
-    return ownrelay.start(folder(), [*(wanted if wanted is not None else ["--listen", listen]), *mine]), True
+    made = ownrelay.start(folder(), [*(wanted if wanted is not None else ["--listen", listen]), *mine])
+    return made, True, runs.url if runs is not None and runs.url != made.url else ""
 
 
-def link(host: Connection, store: Store, it: Wanted) -> Identity:
-    """Have the host at the other end dial the relay, beside those it has, and return how the links stand soon after."""
+def link(host: Connection, store: Store, it: Wanted, former: str = "") -> Identity:
+    """Have the host at the other end dial the relay, beside those it has and no longer at ``former``, and return how the
+    links stand soon after."""
+    if former:
+        store.save_profile(relays=tuple(url for url in store.profile.relays if url != former))
     who = enrolment.identity_of(host)
-    if it.url not in who.relays or who.tenant != store.tenant:
-        who = enrolment.link(host, store, (it.url, *(url for url in who.relays if url != it.url)))
+    if it.url not in who.relays or former in who.relays or who.tenant != store.tenant:
+        who = enrolment.link(host, store, (it.url, *(url for url in who.relays if url not in (it.url, former))))
     else:
         store.save_profile(relays=tuple(dict.fromkeys((*store.profile.relays, it.url))), default_host=who.key)
     until = time.monotonic() + LINKED_S

@@ -56,6 +56,7 @@ class NothingSuch(NoSuchSession):
 
 def find(name: str) -> tuple[Store, There]:
     """Return the session that NAME or NAME@HOST means, and the profile to share it from. Raises NoSuchSession, Refused."""
+    enrolment.outside()
     said, path = where.split(name)
     with Connection(path) as host:
         found = next((each for each in host.sessions() if said in (each.id, each.name)), None)
@@ -228,6 +229,7 @@ def named(store: Store, what: str) -> tuple[list[Given], list[ledger.Terms]]:
 def revoke(store: Store, gone: Sequence[Given], codes: Sequence[ledger.Terms] = ()) -> Revoked:
     """Take back what was given: members and guests by their keys, offers alone by their serials. Raises NoCredentials where
     the issuer is not, StorageFailed, and what the host refuses with."""
+    enrolment.outside()
     now, data = int(time.time()), b""
     signer, certificate = store.issuer
     if gone:

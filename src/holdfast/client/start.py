@@ -17,13 +17,10 @@ from typing import BinaryIO, Final
 from holdfast.client.dial import Unreachable, dial
 from holdfast.client.places import here
 from holdfast.core.places import SOCKET_PATH_MAX, Places
+from holdfast.edge.detach import detached
 
 READY_S: Final = 15.0  # a host that adopts hundreds of sessions on a loaded machine is up in 3
 LOG_TAIL: Final = 400  # bytes of the daemon's log that travel in the error
-
-# The child must not become a zombie of an attach that outlives it, so it is a grandchild; a forked interpreter that
-# goes on running Python would be unsafe in a threaded program, so a fresh one forks.
-_DETACH: Final = "import os, sys\nif os.fork() == 0:\n    os.execv(sys.argv[1], sys.argv[1:])\n"
 
 # What describes the terminal or the session we happen to be started from is no business of a daemon.
 _NOT_INHERITED: Final = frozenset({"HOLDFAST_SESSION", "COLUMNS", "LINES", "PYTHONSTARTUP"})
@@ -89,19 +86,6 @@ def start_in_background() -> subprocess.Popen[bytes]:
     )
 
 
-def detach(command: list[str]) -> None:
-    """Start ``command`` as nobody's child, in a session of its own, without this program's terminal. Raises OSError."""
-    subprocess.run(
-        [sys.executable, "-I", "-S", "-c", _DETACH, *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        start_new_session=True,
-        check=False,
-    )
-
-
 def _locked(lock: int, places: Places) -> None:
     """Take the lock. Polled, because a bounded flock exists only through signals; contention lasts one host start."""
     until = time.monotonic() + READY_S
@@ -123,17 +107,7 @@ def _launch(places: Places) -> None:
     command = [sys.executable, "-m", "holdfast.host.daemon", "--ready-fd", str(told)]
     began = log.tell() if log else 0
     try:
-        subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _DETACH, *command],
-            stdin=subprocess.DEVNULL,
-            stdout=log or subprocess.DEVNULL,
-            stderr=log or subprocess.DEVNULL,
-            cwd="/",
-            env=environment,
-            pass_fds=(told,),
-            start_new_session=True,
-            check=True,
-        )
+        detached(command, output=log or subprocess.DEVNULL, pass_fds=(told,), env=environment)
     except (OSError, subprocess.CalledProcessError) as error:
         os.close(ready)
         raise Unreachable(str(places.host_socket), f"the host could not be started: {error}") from None

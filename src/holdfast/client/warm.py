@@ -20,7 +20,8 @@ from typing import Final
 from holdfast.client.dial import LINKS, OFF
 from holdfast.client.places import here
 from holdfast.client.remote import Bridges
-from holdfast.client.start import detach, private_folder
+from holdfast.client.start import private_folder
+from holdfast.edge.detach import detached
 
 IDLE_S: Final = 600.0
 ASK_S: Final = 5.0
@@ -31,7 +32,7 @@ def start() -> None:
     """Have a process keep links warm from now on, unless one does or the user does not want it. Returns in milliseconds."""
     if os.environ.get(OFF) == "0" or os.environ.get("HOLDFAST_SESSION"):
         return
-    detach([sys.executable, "-m", "holdfast.client.warm"])
+    detached([sys.executable, "-m", "holdfast.client.warm"])
 
 
 class Warm:

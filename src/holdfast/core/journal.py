@@ -63,13 +63,17 @@ class Proof(NamedTuple):
 
 
 class Author(str):
-    """An operator in a record, and the proof if the action was signed. Equal to the plain text of the operator."""
+    """An operator in a record, on whose behalf it acts if it does (R68), and the proof if the action was signed.
 
+    Equal to the plain text of the operator.
+    """
+
+    principal: str
     proof: Proof | None
 
-    def __new__(cls, operator: str, proof: Proof | None = None) -> "Author":
+    def __new__(cls, operator: str, *, principal: str = "", proof: Proof | None = None) -> "Author":
         made = super().__new__(cls, operator)
-        made.proof = proof
+        made.principal, made.proof = principal, proof
         return made
 
 
@@ -166,7 +170,10 @@ class Chain:
         Raises ValueError for a kind that is not in ``Kind`` or a record over ``RECORD_BYTES_MAX``: both are defects of
         the caller, since what operators send is bounded before it gets here.
         """
-        proof = operator.proof if isinstance(operator, Author) else None
+        proof = None
+        if isinstance(operator, Author):
+            proof = operator.proof
+            body = {**body, "on_behalf_of": operator.principal} if operator.principal else body
         record = Record(
             self.position + 1, at_ns, incarnation, epoch, generation, Kind(kind).value, str(operator), dict(body), self.head,
             *((proof.signature, proof.salt, proof.statement, proof.key) if proof else ()),

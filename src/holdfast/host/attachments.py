@@ -34,8 +34,8 @@ HAND_OVER_S: Final = 0.004  # between two tries to hand a viewer what it needs t
 class Peer(Protocol):
     """The connection as an attachment sees it."""
 
-    operator: str
-
+    @property
+    def operator(self) -> str: ...
     def send(self, message: wire.Message) -> None: ...
     def pass_on(self, message: wire.Message, *descriptors: int) -> bool:
         """Send ``message`` and descriptors with it; False if that cannot be done now. Never over a network."""

@@ -13,6 +13,7 @@ import msgspec
 
 from holdfast.core.admission import Act, Authority, Granted, Owner, objection, refusals
 from holdfast.core.errors import BadMessage, HoldError, HostFailed, Nested, NoSuchSession, TooMany, WrongVersion
+from holdfast.core.identity import operator_id
 from holdfast.core.journal import Author, Proof
 from holdfast.host.attachments import KINDS, Attachment, Terminal
 from holdfast.host.promptly import run_promptly
@@ -51,7 +52,8 @@ class Client:
 
     def __init__(self, host: "Host", line: Line, *, authority: Authority, operator: str, pid: int = 0) -> None:
         self._host, self._line = host, line
-        self.authority, self.operator, self.pid = authority, operator, pid
+        self.authority, self.pid = authority, pid
+        self.operator = Author(operator, principal=_principal(authority))
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._attached: dict[int, tuple[Session, Attachment]] = {}
         self._signed_seq = 0  # of signed verbs other than input: rises
@@ -70,7 +72,7 @@ class Client:
         elif isinstance(self.authority, Granted) and signing.verb_of(message) in signing.SIGNED:
             self._fail(getattr(message, "ref", 0), signing.BadSignature("it carries none"))
         else:
-            self._handle(message, Author(self.operator))
+            self._handle(message, self.operator)
 
     def gone(self, cause: str = "gone") -> None:
         """The carrier ended for good."""
@@ -215,7 +217,8 @@ class Client:
         signing.verify(key, statement, signed.signature)
         if signed.epoch != self._host.epoch(signed.session) or signed.term != 1:
             raise signing.BadSignature("it was given for another home or another term of control")
-        return Author(self.operator, Proof(key, statement, signed.salt, signed.signature))
+        proof = Proof(key, statement, signed.salt, signed.signature)
+        return Author(self.operator, principal=self.operator.principal, proof=proof)
 
     def _found(self, message: wire.ToHost, verb: str) -> "Session":
         """Return the session ``message`` names, if this client may do that to it. The one gate (I9, STYLE 6)."""
@@ -321,6 +324,12 @@ class Client:
 
     def _fail(self, ref: int, error: HoldError) -> None:
         self.send(wire.Failed(ref, error.code, error.message, error.do, plain(error.details)))
+
+
+def _principal(authority: Authority) -> str:
+    """Return the id of whom an operator acts for, empty if for itself."""
+    principal = authority.member.certificate.on_behalf_of if isinstance(authority, Granted) else b""
+    return str(operator_id(principal)) if principal else ""
 
 
 def plain(details: dict[str, object]) -> dict[str, object]:

@@ -23,7 +23,17 @@ from holdfast.host.clients import Client
 from holdfast.host.identity import now_s
 from holdfast.wire import messages as wire
 from holdfast.wire.channel import Responder, prologue
-from holdfast.wire.facts import Closed, Delivered, Event, LinkFull, LinkOver, Resumed, Unresumable
+from holdfast.wire.facts import (
+    CarrierDead,
+    CarrierEnded,
+    Closed,
+    Delivered,
+    Event,
+    LinkFull,
+    LinkOver,
+    Resumed,
+    Unresumable,
+)
 from holdfast.wire.framing import TO_CLIENT_BYTES_MAX, TO_HOST_BYTES_MAX
 from holdfast.wire.introduction import Answered, Introduce
 from holdfast.wire.link import ANSWERS, CONTROL, Limits, Link, State, lane_of
@@ -194,6 +204,9 @@ class Remote:
             case Resumed():
                 if not event.new and event.waiting > STALE_BYTES:
                     self._restate()
+            case CarrierDead() | CarrierEnded():
+                if self.route is not None:
+                    self.route.end()  # the link waits for another
             case Closed() | Unresumable():
                 self.flush()  # the client is told why, so that it begins a new link and does not dial for ever
                 self._links.forget(self)

@@ -26,7 +26,7 @@ from holdfast.core.identity import Kind
 from holdfast.core.invitations import is_offer
 from holdfast.faces.cli import show
 from holdfast.faces.cli.hosting import host
-from holdfast.faces.cli.skin import Duration, HoldGroup, fail, json_option, name_argument, say_json, width
+from holdfast.faces.cli.skin import Duration, HoldCommand, HoldGroup, fail, json_option, name_argument, say_json, width
 
 WORDS = {1: "observe", 3: "propose", 7: "operate", 15: "manage"}
 INVITED = ("human", "ai", "device", "service")
@@ -83,7 +83,7 @@ def capability(right: str | None) -> Capability:
 # ---- share -----------------------------------------------------------------------------------------------------------
 
 
-@click.command(short_help="Let somebody look at a session, by a link.")
+@click.command(cls=HoldCommand, short_help="Let somebody look at a session, by a link.")
 @name_argument()
 @rights
 @click.option("--for", "for_s", type=Duration(), default="1h", metavar="DURATION", help="Until when; default 1h.")
@@ -129,7 +129,7 @@ def join_options(command: Any) -> Any:
     return click.option("--name", default="", help="What to call yourself, if the code does not say.")(command)
 
 
-@click.command(short_help="Use a join code, a share link, or what `hold share --to` printed.")
+@click.command(cls=HoldCommand, short_help="Use a join code, a share link, or what `hold share --to` printed.")
 @click.argument("text", metavar="CODE|LINK|-")
 @join_options
 @json_option
@@ -226,7 +226,7 @@ def _state(each: Given, store: Store, now: float) -> str:
     return "over" if each.until <= now else "live"
 
 
-@click.command("grants", short_help="List what was given to whom.")
+@click.command("grants", cls=HoldCommand, short_help="List what was given to whom.")
 @name_argument(required=False)
 @click.option("-a", "--all", "everything", is_flag=True, help="Also what is over or was taken back.")
 @json_option
@@ -250,7 +250,8 @@ def given(name: str | None, everything: bool, as_json: bool) -> None:
                      what(each.capabilities, each.named), until(each.until), _state(each, store, now)))  # fmt: skip
     for code in account.invitations.values():
         if code.not_after > now and (name is None or name in code.named):
-            rows.append((code.digest.hex()[:SERIAL_CHARS], show.clean(code.name) or "-", "host" if code.machine else code.kind.value, "code",
+            kind = "host" if code.machine else code.kind.value
+            rows.append((code.digest.hex()[:SERIAL_CHARS], show.clean(code.name) or "-", kind, "code",
                          what(code.capabilities, code.named), until(code.not_after), "not used yet"))  # fmt: skip
     for grant in held:
         rows.append((grant.serials[-1].hex()[:SERIAL_CHARS], "you", "-", "held",
@@ -271,7 +272,7 @@ def _plain(each: Given, store: Store, now: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@click.command(short_help="Take back what was given.")
+@click.command(cls=HoldCommand, short_help="Take back what was given.")
 @click.argument("names", nargs=-1, required=True, metavar="SERIAL|OPERATOR|NAME...")
 @json_option
 def revoke(names: tuple[str, ...], as_json: bool) -> None:

@@ -17,12 +17,12 @@ from holdfast.client.joining import Wish
 from holdfast.core.grants import Capability, closed
 from holdfast.core.identity import Kind, host_id
 from holdfast.faces.cli.people import qr
-from holdfast.faces.cli.skin import fail, json_option, say_json
+from holdfast.faces.cli.skin import HoldCommand, fail, json_option, say_json
 
 LISTEN = "127.0.0.1:8440"
 
 
-@click.command(short_help="Make this machine reachable: host, relay and link in one.")
+@click.command(cls=HoldCommand, short_help="Make this machine reachable: host, relay and link in one.")
 @click.option("--listen", metavar="HOST:PORT", help=f"Where the relay listens; default {LISTEN}: this machine alone.")
 @click.option("--name", "names", multiple=True, metavar="URL", help="The address others dial it by: wss://box.example.")
 @click.option("--cert", metavar="FILE", help="Certificate chain (PEM), to speak TLS by itself.")
@@ -50,9 +50,11 @@ def up(listen: str | None, names: tuple[str, ...], cert: str | None, key: str | 
         raise fail(REFUSED, f"profile {store.name!r} is of somebody else's tenant; nothing was started",
                    "leave --profile out: a relay of yours serves your own tenant")  # fmt: skip
     chosen = listen or names or cert
-    it, started = serving.serve(serving.words(listen or LISTEN, names, cert, key) if chosen else None, LISTEN, store)
+    it, started, former = serving.serve(
+        serving.words(listen or LISTEN, names, cert, key) if chosen else None, LISTEN, store
+    )
     with Connection() as host:
-        who = serving.link(host, store, it)
+        who = serving.link(host, store, it, former)
         state = who.relays.get(it.url, "not linked")
         code = None
         if not no_code:
