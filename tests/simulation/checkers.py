@@ -234,9 +234,11 @@ def relay_untrusted(world: "World") -> None:
 
 
 def _messages_once(world: "World") -> None:
-    """A link is one object at its client and one in each life of the host that held it: between two of these nothing
-    comes twice or out of order."""
+    """Between the two objects of a link nothing comes twice or out of order; and a host has another object for a link
+    only after it died, or ended the first: what is said at a guess is then said to both, and its numbers tell."""
     ledger = world.ledger
+    if ledger.thrown_away:
+        raise Violation("relay_untrusted", f"a host threw a good link away: {ledger.thrown_away[0]}")
     by_link: dict[bytes, list[Any]] = defaultdict(list)
     for (link, side), lanes in ledger.said.items():
         if side != "client":

@@ -87,7 +87,7 @@ class Process:
         self.host, self.world, self.number, self.name = host, host.world, host.number, host.name
         self.machine, self.disk, self.generation = host.machine, host.disk, host.disk.generation
         self.alive = True
-        self._ephemerals = 0
+        self._ephemerals = self.links = 0
         self.remotes: dict[tuple[bytes, bytes], Remote] = {}
         self.signed_seqs: dict[tuple[bytes, str], int] = {}  # (key, client) -> highest, also of earlier processes
         self.revoked = identity.merged(each for each, _, _ in self.disk.lists.values())
@@ -189,7 +189,8 @@ class Process:
             and len(authority.grants) < remote.gate.counting
             and "revoked but said" not in self.world.flags
         ):
-            self.forget(remote)  # what was said under a right that is over is not said again
+            remote.link.close()  # what was said under a right that is over is not said again
+            self.forget(remote)
             remote = None
         if remote is None:
             link = Link(
@@ -203,6 +204,8 @@ class Process:
     def forget(self, remote: "Remote") -> None:
         for key, each in list(self.remotes.items()):
             if each is remote:
+                if remote.link.state is not State.OVER:
+                    self.world.ledger.thrown_away.append(f"{remote.gate.client} at {self.name}")
                 del self.remotes[key]
                 remote.end()
 
@@ -360,7 +363,9 @@ class Remote:
     """The client at the far end of one link: mirrors ``host/remote.Remote``."""
 
     def __init__(self, process: Process, link: Link, authority: Granted) -> None:
-        self.process, self.link, self.side = process, link, f"host {process.number} {process.generation}"
+        process.links += 1
+        self.process, self.link = process, link
+        self.side = f"host {process.number} {process.generation} {process.links}"
         self.route: Route | None = None
         self._timer: Timer | None = None
         self._flushing = False

@@ -86,6 +86,7 @@ class Ledger:
     judged: list[Judged] = field(default_factory=list)
     links: dict[bytes, tuple[str, bytes]] = field(default_factory=dict)  # link id -> program, operator
     linked: dict[bytes, bytes] = field(default_factory=dict)  # link id -> operator, as the host has it
+    thrown_away: list[str] = field(default_factory=list)  # links that a host forgot while they were good
     sent: list[Sent] = field(default_factory=list)
     learned: list[Learned] = field(default_factory=list)
     lists: dict[int, list[int]] = field(
