@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +17,7 @@ from holdfast.core.identity import host_id
 from tests.faces.realhost import HOLD, RealHost
 from tests.faces.screen import Screen
 from tests.relay.peers import Relay
+from tests.remote.programs import Counter
 
 T = TypeVar("T")
 _profiles = itertools.count(1)
@@ -171,6 +171,11 @@ class World(RealHost):
         done = self.hold("new", name, "-d", "--", *argv)
         assert (done.returncode, done.stdout) == (0, name + "\n"), done.stderr
 
+    def count(self, name: str, counter: Counter) -> None:
+        """Start a session that runs ``counter``, and return once it counts: what is typed before is not the program's."""
+        self.run_in(name, *counter.argv)
+        counter.pace  # noqa: B018 - waits for its first word
+
 
 def story(what: "Coroutine[Any, Any, T]", within_s: float = 60) -> T:
     """Run ``what`` to its end, which comes in time."""
@@ -180,6 +185,3 @@ def story(what: "Coroutine[Any, Any, T]", within_s: float = 60) -> T:
             return await what
 
     return asyncio.run(bounded())
-
-
-PYTHON = sys.executable

@@ -11,7 +11,7 @@ _COUNTER = r"""
 import json, os, select, sys, termios, time, tty
 folder, width = sys.argv[1], int(sys.argv[2])
 if os.isatty(0):
-    tty.setraw(0)
+    tty.setraw(0, termios.TCSANOW)
     typed = os.open(folder + "/typed", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 else:
     typed = None
@@ -79,6 +79,13 @@ class Counter:
         while not (self.folder / "count").exists() and time.monotonic() < until:
             time.sleep(0.02)
         return Pace(**json.loads((self.folder / "count").read_text()))
+
+    def reads(self, line: bytes, within_s: float = 20) -> None:
+        """Return once ``line`` reached the program."""
+        until = time.monotonic() + within_s
+        while line not in self.typed:
+            assert time.monotonic() < until, f"{line!r} did not arrive"
+            time.sleep(0.01)
 
     def fresh(self) -> Pace:
         """What it says of itself from now on."""

@@ -48,7 +48,7 @@ def test_cuts_at_random_cost_no_byte_no_key_and_no_time_of_the_program(
     with path(world.relay.port) as host_side, path(world.relay.port) as client_side:
         world.link(host_side.url)
         away = world.machine(client_side.url)
-        world.run_in("job", *counter.argv)
+        world.count("job", counter)
         found = story(tell(away, client_side, host_side), within_s + 60)
         made = (host_side.cuts, client_side.cuts)
     # The last line that was being typed when the test stopped asking may have arrived; nobody was told.

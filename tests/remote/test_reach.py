@@ -112,9 +112,6 @@ def test_tls_with_a_certificate_from_files_and_a_wrong_ca_is_refused() -> None:
         assert done.returncode == 123 and done.stdout == "", done
         assert "certificate verify failed" in done.stderr and "Traceback" not in done.stderr, done.stderr
         assert done.stderr.count("\n") == 1
-        plain = world.machine(world.relay.url.replace("wss:", "ws:"))
-        done = plain.hold("view", "safe@box")
-        assert done.returncode == 123 and "cannot be reached" in done.stderr, done
 
 
 def test_a_host_that_does_not_trust_the_relay_says_so(own_world: World) -> None:
@@ -180,7 +177,7 @@ def test_clients_that_come_and_go_leave_nothing(own_world: World, soak: bool, re
     report(f"{rounds * 50} visits: descriptors host {before[0]} -> {after[0]}, relay {before[1]} -> {after[1]}; "
            f"host {before[2]} -> {after[2]} KiB")  # fmt: skip
     assert after[0] <= before[0] and after[1] <= before[1]
-    assert after[2] - before[2] < 32 * 1024
+    assert after[2] - before[2] < (64 if soak else 32) * 1024  # tables that fill up to their bounds
     until = time.monotonic() + 10
     while world.session("job")["attached"] and time.monotonic() < until:
         time.sleep(0.05)

@@ -44,8 +44,8 @@ def test_a_flood_on_100_kbit_stays_current_and_is_interrupted_within_a_second(
         world.run_in("flood", sys.executable, "-c", CLOCK)
         with away.attach("flood@box") as screen:
             screen.expect(rb"at \d+\.\d+ pad", timeout=20)
-            ages(screen, 3.0)  # what was sent before the path was known
-            old = ages(screen, 30.0 if soak else 6.0)
+            ages(screen, 2.0)  # what was sent before the path was known
+            old = ages(screen, 30.0 if soak else 4.0)
             assert len(old) > 3, "nothing came"
             began = time.monotonic()
             screen.type(b"\x03")

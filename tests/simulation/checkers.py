@@ -172,6 +172,9 @@ def attributed(world: "World") -> None:
             operator = people().by_key.get(record.key)
             if operator is None or record.operator != operator_id(record.key):
                 raise Violation("attributed", f"record {record.position} has no author")
+            principal = operator_id(people().alice.pair.key) if operator is people().bot else None
+            if record.body.get("on_behalf_of") != principal:
+                raise Violation("attributed", f"record {record.position} does not say on whose behalf")
             now, unix = world.ledger.typed_at[host, session, record.position]
             if why := forbidden(world, operator, Capability.OPERATE, session, host, now, unix):
                 raise Violation("attributed", f"record {record.position} is {operator.name}'s: {why}")

@@ -15,7 +15,8 @@ from holdfast.wire import messages as wire
 from tests.simulation.terminals import Terminal
 
 if TYPE_CHECKING:
-    from tests.simulation.hosts import Gate, Process
+    from tests.simulation.gates import Gate
+    from tests.simulation.hosts import Process
 
 CHUNK = 1 << 10
 Answer = Callable[[wire.Typed | HoldError], None]
@@ -89,7 +90,7 @@ class Session:
             self.process.world.ledger.typed_at[place] = (self.process.world.scheduler.now, machine.unix)
         for each in list(self.attachments.values()):
             each.gate.send(
-                wire.Event(each.number, kind, record.position, record.at_ns / 1e9, record.operator, dict(body))
+                wire.Event(each.number, kind, record.position, record.at_ns / 1e9, record.operator, dict(record.body))
             )
         return record
 

@@ -291,6 +291,10 @@ class Meeting:
         finally:
             line.close(route)
 
+    def mistrust(self, host: bytes) -> None:
+        """The record of ``host`` did not lead to a channel: ask relays for a newer one before it is used again."""
+        self._stale.add(host)
+
     async def close(self) -> None:
         for line in self._lines.values():
             await line.end()

@@ -12,6 +12,7 @@ import os
 import random
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -95,7 +96,8 @@ class Bridge:
         self._names = _Names()
         self._client, self._host_id = "", host_id(target.host)
         self._began, self._ever = self._loop.time(), False
-        self._seqs = itertools.count(1)  # of signed verbs other than input
+        # Of signed verbs other than input: above those of an earlier link of the same program, which has the same name.
+        self._seqs = itertools.count(time.time_ns())
         self._refs = itertools.count(OWN_REFS)
         self._asking: dict[int, asyncio.Future[None]] = {}
         self._out: deque[bytes] = deque()  # for the local end, not yet taken
@@ -189,6 +191,8 @@ class Bridge:
             opening.cancel()
             now = self._loop.time()
             carrier.lost(now=now)
+            if carrier.secure is None:  # the host did not know what to make of it: its key may be another one by now
+                self._meeting.mistrust(self._target.host)
             if self._carrier is carrier:
                 self._carrier = self._carry = self._route = None
             (pace.lost if up else pace.failed)(now=now, draw=random.random())

@@ -15,6 +15,7 @@ from holdfast.core.admission import Act, Authority, Granted, Owner, objection, r
 from holdfast.core.errors import BadMessage, HoldError, HostFailed, Nested, NoSuchSession, TooMany, WrongVersion
 from holdfast.core.identity import operator_id
 from holdfast.core.journal import Author, Proof
+from holdfast.core.seqs import Seqs
 from holdfast.host.attachments import KINDS, Attachment, Terminal
 from holdfast.host.promptly import run_promptly
 from holdfast.wire import messages as wire
@@ -44,6 +45,10 @@ class Line(Protocol):
         """Bytes of output behind which state is better; None: as the settings say."""
         ...
 
+    def withhold(self) -> None:
+        """A right ended: nothing that was said and may not have arrived is sent from now on (I9)."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -56,7 +61,7 @@ class Client:
         self.operator = Author(operator, principal=_principal(authority))
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._attached: dict[int, tuple[Session, Attachment]] = {}
-        self._signed_seq = 0  # of signed verbs other than input: rises
+        self._opened = Seqs()  # of sessions that this client began; the host knows a repetition by its key
         self.client, self.face, self.inside = "", "", ""
         host.clients.add(self)
 
@@ -130,6 +135,7 @@ class Client:
             act = Act("attach", session.id, session.id, attachment.observe)
             if refusals(act, self.authority, now=int(time.time()), revoked=self._host.revocations):
                 session.lane.drop(self.client)
+                self._line.withhold()
                 self._part(number, "revoked")
         if isinstance(self.authority, Granted):
             now = int(time.time())
@@ -199,24 +205,25 @@ class Client:
         verb = signing.verb_of(message)
         if not isinstance(self.authority, Granted) or verb not in signing.SIGNED:
             raise BadMessage(f"a {verb} message is not signed here")
-        about = self._host.id if isinstance(message, wire.Open) else self._found(message, verb).id
+        session = None if isinstance(message, wire.Open) else self._found(message, verb)
+        about, seqs = (session.id, session.journal.seqs) if session is not None else (self._host.id, self._opened)
         if signed.session != about:
             raise signing.BadSignature("it is for another session")
+        key = self.authority.member.key
         if isinstance(message, wire.Input):
             if message.seq != signed.seq:
                 raise signing.BadSignature("it is for another input")
-        elif signed.seq <= self._signed_seq:
+        elif not seqs.fresh(key, self.client, signed.seq):
             raise signing.BadSignature("its number was used before")
-        else:
-            self._signed_seq = signed.seq
         statement = signing.statement(
             session=signed.session, client=self.client, epoch=signed.epoch, term=signed.term, seq=signed.seq, verb=verb,
             commitment=signing.commitment(signed.salt, signing.canonical(message)),
         )  # fmt: skip
-        key = self.authority.member.key
         signing.verify(key, statement, signed.signature)
         if signed.epoch != self._host.epoch(signed.session) or signed.term != 1:
             raise signing.BadSignature("it was given for another home or another term of control")
+        if not isinstance(message, wire.Input):
+            seqs.used(key, self.client, signed.seq)
         proof = Proof(key, statement, signed.salt, signed.signature)
         return Author(self.operator, principal=self.operator.principal, proof=proof)
 

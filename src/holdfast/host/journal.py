@@ -38,6 +38,7 @@ from holdfast.core.journal import (
     is_torn,
     verify,
 )
+from holdfast.core.seqs import Seqs
 from holdfast.host.syncer import Syncer, shared
 
 SEGMENT_BYTES: Final = 4 << 20
@@ -193,7 +194,7 @@ class Journal:
 
     ``position`` and ``head`` name the last record (0 and 32 zero bytes: none), ``first`` the oldest kept. ``tail`` and
     ``damage`` say what ``open`` found; both have been recorded, or will be before the next append. ``generation``,
-    ``incarnation`` and ``epoch`` go into every record and may be set at any time. ``inputs`` follows every record.
+    ``incarnation`` and ``epoch`` go into every record and may be set at any time. ``inputs`` and ``seqs`` follow every record.
     """
 
     def __init__(
@@ -203,7 +204,7 @@ class Journal:
         self.folder, self.session = folder, session
         self.segment_bytes, self.keep_bytes, self.held_bytes = segment_bytes, keep_bytes, held_bytes
         self.incarnation, self.epoch, self.generation = 1, 1, 0
-        self.inputs = Inputs()
+        self.inputs, self.seqs = Inputs(), Seqs()
         self.tail: TornTail | None = None
         self.damage: list[Damage] = []
         self._syncer = syncer
@@ -289,7 +290,7 @@ class Journal:
                 why = "it does not follow from the record before it"
                 self._damaged(min(position + 1, record.position), segment, frame.offset, why)
             segment.note(record.position, frame.offset)
-            self.inputs.learn(record)
+            self._learn(record)
             position, head = record.position, digest(frame.payload)
         self._chain = Chain(position=position, head=head or GENESIS)
         self._stored = (position, head or GENESIS)
@@ -403,8 +404,12 @@ class Journal:
             return None
         self._held.append(sealed)
         self._chain.accept(sealed)
-        self.inputs.learn(sealed.record)
+        self._learn(sealed.record)
         return sealed.record
+
+    def _learn(self, record: Record) -> None:
+        self.inputs.learn(record)
+        self.seqs.learn(record)
 
     def advance(self, position: int, why: str) -> None:
         """Let the next record be ``position``, which is higher than it would be, and say why in an anchor.
@@ -447,7 +452,7 @@ class Journal:
     def _put(self, sealed: Sealed) -> None:
         self._file(sealed)
         self._chain.accept(sealed)
-        self.inputs.learn(sealed.record)
+        self._learn(sealed.record)
 
     def _file(self, sealed: Sealed) -> None:
         """Put a sealed record on disk. Raises OSError; the file is as it was then."""

@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 
 REPUBLISH_S: Final = 1800.0
 RECONSIDER_S: Final = 1.0  # how long an expired right can go on
+STRANGERS_MAX: Final = 64  # routes over one relay on which nobody has proven who it is: a relay may open any number
+ROUTES_MAX: Final = 1024
+INTRODUCE_S: Final = 10.0  # for that proof
+RETRY_S: Final = 10.0  # until a record that a relay refused is offered again
 PACE: Final = Bounds(first_s=0.05, most_s=2.0)  # a relay that was restarted is back within a second
 
 
@@ -88,7 +92,7 @@ class _Relay:
         self.state = "not dialled yet"
         self._line: RelayLine | None = None
         self._routes: dict[int, Route | JoinRoute] = {}
-        self._refs = 0
+        self._refs = self._published = 0  # numbers of requests: the last, and that of the record
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"relay {url}")
 
     def stop(self) -> "asyncio.Task[None]":
@@ -165,7 +169,8 @@ class _Relay:
 
     def _publish(self, line: RelayLine) -> None:
         mine = self._host.identity
-        line.say(relay.Publish(self._ref(), mine.certificates, mine.record(now=now_s())))
+        self._published = self._ref()
+        line.say(relay.Publish(self._published, mine.certificates, mine.record(now=now_s())))
 
     def _heard(self, line: RelayLine, said: "relay.FromRelay | relay.Routed") -> None:
         match said:
@@ -189,6 +194,9 @@ class _Relay:
                 self.state = "up, about to restart"
             case messages.Failed():
                 log.warning("relay %s: %s (%s)", self.url, said.message, said.code)
+                if said.ref == self._published:
+                    self.state = f"up, but it refused this host's record: {said.message}"
+                    asyncio.get_running_loop().call_later(RETRY_S, self.renew)
             case _:
                 pass
 
@@ -203,6 +211,10 @@ class _Relay:
         def carry_all(payloads: Sequence[bytes]) -> None:
             line.carry_all(number, payloads)
 
+        strangers = [each for each in self._routes.values() if isinstance(each, Route) and not each.introduced]
+        if len(strangers) >= STRANGERS_MAX or len(self._routes) >= ROUTES_MAX:
+            line.say(relay.Closed(number))
+            return
         # The relay's word decides nothing: a joiner on a member's route, or the reverse, is refused by what it proves.
         joins = kind == "join"
         self._routes[number] = (
@@ -210,3 +222,9 @@ class _Relay:
             if joins
             else Route(self._links, carry_all, close)
         )
+        asyncio.get_running_loop().call_later(INTRODUCE_S, self._introduced_by_now, self._routes[number])
+
+    @staticmethod
+    def _introduced_by_now(route: "Route | JoinRoute") -> None:
+        if isinstance(route, Route) and not route.introduced:
+            route.end()

@@ -32,6 +32,7 @@ from holdfast.wire.facts import (
     LinkFull,
     LinkOver,
     Resumed,
+    Superseded,
     Unresumable,
 )
 from holdfast.wire.framing import TO_CLIENT_BYTES_MAX, TO_HOST_BYTES_MAX
@@ -95,6 +96,11 @@ class Route:
         if payloads:
             self._carry(payloads)
         return sum(map(len, payloads))
+
+    @property
+    def introduced(self) -> bool:
+        """Whether whoever is at the far end has proven who it is."""
+        return self._authority is not None
 
     def end(self) -> None:
         """The route is over; the link waits for another."""
@@ -177,6 +183,13 @@ class Remote:
         """Bytes of output behind which state is the better thing to send, on a path like this one."""
         rate = self.link.rate
         return None if rate is None else max(PATIENCE_MIN, int(rate * PATIENCE_S))
+
+    def withhold(self) -> None:
+        if self.link.kept() or self._backlog:  # it may be on its way to somebody who may not see it any more
+            self._backlog.clear()
+            self.link.close(Cause.GONE, "rights have ended; say again what is wanted")
+            self.flush()
+            self._loop.call_soon(self._links.forget, self)
 
     def close(self) -> None:
         self.link.close()
@@ -338,8 +351,13 @@ class Links:
         key = (authority.member.key, begins.link)
         remote = self._remotes.get(key)
         if remote is not None:  # also for one that calls it new: it said things and never heard that they arrived
-            remote.client.authority = authority  # certificates and grants may be newer by now
-            return remote
+            if begins.carrier <= remote.link.carrier:
+                raise Superseded(begins.carrier, remote.link.carrier)  # before the carrier in use is touched
+            remote.client.authority = authority  # certificates and grants may be newer by now, or fewer
+            remote.client.reconsider()
+            if remote.link.state is not State.OVER:
+                return remote
+            self.forget(remote)
         if len(self._remotes) >= LINKS_MAX:
             raise TooMany(f"{LINKS_MAX} clients are linked to this host already", do="try again in a moment")
         link = Link(

@@ -116,6 +116,9 @@ class Connection(asyncio.BufferedProtocol):
     def patience(self) -> int | None:
         return None
 
+    def withhold(self) -> None:
+        """What was sent is in the kernel's hands; a local peer whose right ends is closed by what follows."""
+
     def close(self) -> None:
         """Close once what was sent is out."""
         if self._transport is not None:
