@@ -448,7 +448,7 @@ def test_a_hidden_revocation_is_bounded_by_the_life_of_the_certificate(scene: Sc
         screen.expect(rb"ready", timeout=20)
         screen.type(b"<while it lasts>")
         screen.expect(rb"<while it lasts>")
-        assert screen.wait(timeout=20) == 120
+        assert screen.wait(timeout=20) in (120, 122)  # detached by the host, or refused when it dialled again
         cut_at = time.time()
         assert b"revoked" in screen.out or b"expired" in screen.out, screen.out[-300:]
     assert ends - 0.5 <= cut_at < ends + 4
@@ -480,7 +480,7 @@ def test_a_revocation_hidden_by_one_relay_arrives_by_another(scene: Scene) -> No
         screen.expect(rb"ready", timeout=20)
         began = time.monotonic()
         story(tell())
-        assert screen.wait(timeout=20) == 120
+        assert screen.wait(timeout=20) in (120, 122)  # detached by the host, or refused when it dialled again
         assert time.monotonic() - began < 5
         assert b"revoked" in screen.out
     done = away.hold("send", "taken@box", "too late")

@@ -151,6 +151,8 @@ class Bridge:
                 async with self._meeting.route(self._target) as route:
                     await self._over_one(route, pace)
             except HoldError as error:
+                if self._over.is_set():
+                    return  # the link itself is over, and what became of its last carrier is no news
                 if self._final(error):
                     raise
                 log.info("no carrier: %s", error.message)
