@@ -64,6 +64,42 @@ def test_a_flood_on_100_kbit_stays_current_and_is_interrupted_within_a_second(
     assert shown < 6.0
 
 
+# As much as a terminal takes for eight seconds, each line with its time; then what the last line is.
+TORRENT = r"""
+import os, time
+began = time.monotonic()
+while (now := time.monotonic()) < began + 8:
+    os.write(1, b"at %.3f padpadpadpadpadpadpadpadpadpad\n" % now * 1000)
+os.write(1, b"\x1b[31mTHE END\x1b[m\r\n")
+time.sleep(600)
+"""
+
+
+def test_a_flood_quicker_than_any_screen_is_shown_as_it_is_now(own_world: World, report: Report) -> None:
+    """R26 where the path is no matter: neither the view nor the viewer keeps up with the program, the picture does."""
+    world = own_world
+    world.run_in("torrent", sys.executable, "-c", TORRENT)
+    with world.away.attach("torrent@box") as screen:
+        screen.expect(rb"at \d+\.\d+ pad", timeout=20)
+        old = ages(screen, 5.0)
+        began, tail = time.monotonic(), b""
+        while b"THE END" not in tail:
+            assert time.monotonic() < began + 20, "the end was never shown"
+            screen.out = b""
+            screen.read(1)
+            tail = tail[-100:] + screen.out
+        ended = time.monotonic() - began
+        screen.out = b""
+        while b"THE END" not in screen.out:  # now by a view that has seen everything, with all that is above it
+            assert screen.read(20), "no state came after the newest bytes"
+    assert old, "frozen"
+    report(
+        f"{len(old)} pictures, newest line {old[-1]:.2f} s old at last, {max(old):.2f} s at most; "
+        f"the end seen after {ended:.2f} s"
+    )
+    assert max(old) < 3.0
+
+
 def test_keys_are_echoed_on_a_path_with_delay_in_about_a_round_trip(own_world: World, report: Report) -> None:
     world = own_world
     with path(world.relay.port, delay_s=0.05) as far:

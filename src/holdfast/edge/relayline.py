@@ -22,7 +22,7 @@ from holdfast.wire.messages import Failed, Message, Ping, Pong
 
 OPEN_S: Final = 10.0
 CLOSE_S: Final = 2.0
-PING_S: Final = 20.0
+PING_S: Final = 5.0
 QUEUE: Final = 64  # frames received and not looked at; beyond it the socket is not read
 
 

@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from holdfast.core.errors import HoldError
+from holdfast.core.errors import HoldError, Timeout
 from holdfast.core.ids import SessionId
 from holdfast.host.config import Config
 from holdfast.host.looks import LOOKS_MAX, Look
@@ -26,6 +26,7 @@ CHUNK: Final = 1 << 16  # bytes of output in one message
 SEALED: Final = 65_400  # bytes of output in one message over a link: more would take two packets
 TURN: Final = 1 << 17  # bytes sent to one attachment before others get their turn
 NEAR: Final = 1 << 20  # a view that lags by no more is waited for, so that the first paint is the present
+FAR: Final = 1 << 22  # a view that lags by more is no help to a viewer that is behind: it gets the newest bytes instead
 BLANK: Final = GIVE_BACK + b"\x1b[H\x1b[2J"  # a terminal as it is at the birth of a session
 FRAME_S: Final = 0.033  # least time between two states sent to a viewer that gets state only
 HAND_OVER_S: Final = 0.004  # between two tries to hand a viewer what it needs to read by itself
@@ -226,6 +227,7 @@ class Terminal(Attachment):
         self._timer: asyncio.TimerHandle | None = None
         self._least = 0  # the next repaint must show the output up to here
         self._stale = False  # what was sent may not arrive: the next is to be a state
+        self._guessed = False  # shown the newest bytes without the state before them: a state is owed
         self._wants_look = ask.direct
         self._look: Look | None = None  # open, handed over or about to be
         self._direct = False  # handed over
@@ -320,9 +322,11 @@ class Terminal(Attachment):
         if behind > (session.config.lag_bytes if patience is None else patience) and self._painted:
             if self.peer.room() == 0:
                 return
-            seen = session.head - session.views.lag(SessionId(session.id), session.head)
+            lag = session.views.lag(SessionId(session.id), session.head)
             middle = self.position + behind // 2
-            if seen > middle or len(session.attachments) > 1:
+            if lag > FAR:
+                self._skip()
+            elif session.head - lag > middle or len(session.attachments) > 1:
                 # With several viewers, all behind, feeding one view costs less than feeding every one of them.
                 self._least = max(self._least, middle)
                 self._paint(lost=behind)
@@ -347,6 +351,40 @@ class Terminal(Attachment):
         self._timer = None
         if not self._painting and not self.over:
             self._paint(lost=0)
+
+    def _skip(self) -> None:
+        """Go on with the newest bytes on a blank screen. The program is quicker than both the viewer and the view: waiting
+        for a state would freeze the picture, sending every byte would have it grow old. The true state follows.
+        """
+        session = self.session
+        offset = max(session.output.start, session.head - CHUNK)
+        if offset <= self.position:
+            return
+        self.peer.send(wire.Keyframe(self.number, offset, BLANK, session.size, offset - self.position))
+        self.credit -= len(BLANK)
+        self.position = offset
+        if not self._guessed:
+            self._guessed = True
+            self._spawn(self._make_good(), "make good")
+
+    async def _make_good(self) -> None:
+        """Send the state as soon as the view has seen what the viewer was shown."""
+        session = self.session
+        while not self.over:
+            shown = self.position
+            try:
+                state = await session.views.repaint(SessionId(session.id), at_least=shown)
+            except Timeout:
+                continue
+            except HoldError as error:
+                log.warning("%s: a viewer that skipped output gets no state: %s", session.id, error)
+                break
+            if state.offset >= self.position or session.views.lag(SessionId(session.id), session.head) <= NEAR:
+                self._least = max(self._least, self.position)
+                if not self._painting and not self.over:
+                    self._paint(lost=0)
+                break
+        self._guessed = False
 
     def _paint(self, *, lost: int) -> None:
         self._painting = True

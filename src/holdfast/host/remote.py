@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LAPSE_S: Final = 600.0  # a link without a carrier is kept so long
+LAPSE_S: Final = 45.0  # a link without a carrier is kept so long
 LINKS_MAX: Final = 512
 BACKLOG_MAX: Final = 16 << 20  # bytes of answers that wait for a slow path before the client is given up
 STALE_BYTES: Final = 1 << 15  # output that waits at a return: more is replaced by state
