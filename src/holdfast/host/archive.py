@@ -7,7 +7,6 @@ with is compressed at once. Not here: the files and their index (host.segments).
 import asyncio
 import contextlib
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +28,6 @@ IDLE_S: Final = 30.0  # after which an incomplete segment is written too
 TICK_S: Final = 0.25  # between two looks at a session that is putting out
 CALM_BYTES_S: Final = 8 << 20  # slower output than this is archived as it comes
 RETRY_S: Final = 1.0  # after the disk refused
-NICE: Final = 10
 
 Post = Callable[..., Any]
 
@@ -124,8 +122,7 @@ class Archiver:
     # -- the thread ----------------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+        # Never at a lower priority: preempted with the interpreter in its hands, it would hold up every keystroke.
         while True:
             with self._wake:
                 self._wake.wait_for(lambda: self._stopping or self._next() <= time.monotonic(), self._patience())
