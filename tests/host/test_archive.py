@@ -1,7 +1,6 @@
 """The archive on a real disk, and the thread that fills it: bounded, checked, never in anybody's way."""
 
 import asyncio
-import os
 import random
 import threading
 import time
@@ -293,7 +292,7 @@ def test_what_the_ring_lost_before_it_was_archived_is_a_gap(tmp_path: Path, arch
     assert output.read(0, 4) == (2 * MIB, noise(3 * MIB)[2 * MIB : 2 * MIB + 4], "overrun")
 
 
-def test_one_thread_serves_many_sessions_at_low_priority(tmp_path: Path, archiver: Archiver) -> None:
+def test_one_thread_serves_many_sessions(tmp_path: Path, archiver: Archiver) -> None:
     sessions = [session(tmp_path, str(number)) for number in range(20)]
 
     async def run() -> None:
@@ -304,8 +303,7 @@ def test_one_thread_serves_many_sessions_at_low_priority(tmp_path: Path, archive
 
     asyncio.run(run())
     threads = [thread for thread in threading.enumerate() if thread.name == "archiver"]
-    assert len(threads) == 1 and threads[0].native_id is not None
-    assert os.getpriority(os.PRIO_PROCESS, threads[0].native_id) >= 10
+    assert len(threads) == 1
     for number, (_, output) in enumerate(sessions):
         assert everything(output.archive) == b"%d" % number * 1000
 

@@ -1,4 +1,4 @@
-"""Move output from every ring of this host to its archive, in one low-priority thread, starting late on purpose.
+"""Move output from every ring of this host to its archive, in one thread, starting late on purpose.
 
 While a session floods, its ring takes the bytes and this thread stays out of the way; only what the ring cannot be left
 with is compressed at once. Not here: the files and their index (host.segments).
