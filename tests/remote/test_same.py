@@ -127,6 +127,19 @@ def test_tail_follows_elsewhere_to_the_end_byte_for_byte(world: World) -> None:
     assert hashlib.sha256(seen).digest() == hashlib.sha256(EXPECTED).digest()
 
 
+def test_an_ended_session_is_read_elsewhere_and_here_byte_for_byte(world: World) -> None:
+    """More than a first window of a path, and more than a viewer's credit."""
+    world.new("over", f"stty -echo; read x; {LINES}; seq 300000; exit 5")
+    world.hold("send", "over", "--enter")
+    session = world.session("over")
+    world.hold("wait", "over")
+    expected = hashlib.sha256(EXPECTED + b"".join(b"%d\r\n" % number for number in range(1, 300001))).digest()
+    there = world.away.hold("tail", f"{session['id']}@box", "--from", "0").stdout
+    assert hashlib.sha256(there.replace("\n", "\r\n").encode()).digest() == expected
+    here = world.hold("tail", session["id"], "--from", "0").stdout
+    assert hashlib.sha256(here.replace("\n", "\r\n").encode()).digest() == expected
+
+
 def test_the_sdk_opens_types_follows_and_waits_elsewhere(world: World, report: Report) -> None:
     async def tell() -> bytes:
         async with world.away.connect() as client:

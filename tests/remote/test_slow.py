@@ -136,3 +136,15 @@ def test_a_slow_viewer_does_not_slow_a_quick_one(own_world: World) -> None:
                 quick.type(b"\x03")
                 assert quick.wait() == 3
         assert got > 2 * 2 * 12_500, f"{got} bytes in 2 s"
+
+
+def test_a_slow_reader_gets_every_byte_of_a_session_that_ended_meanwhile(own_world: World) -> None:
+    world = own_world
+    with path(world.relay.port, rate=100_000, delay_s=0.02) as narrow:
+        away = world.machine(narrow.url)
+        world.new("brief", "stty -echo; read x; seq 100000; exit 5")
+        tail = away.start("tail", "-f", "brief@box", "--from", "0")
+        world.hold("send", "brief", "--enter")
+        seen, said = tail.communicate(timeout=60)
+    assert (tail.returncode, said) == (5, b"")
+    assert seen == b"".join(b"%d\r\n" % number for number in range(1, 100001))

@@ -297,16 +297,16 @@ class Client:
     async def _attach(self, ask: wire.Attach) -> None:
         if ask.view not in KINDS:
             raise BadMessage(f"there is no view {ask.view!r}; views are {', '.join(KINDS)}")
+        self._attached = {number: held for number, held in self._attached.items() if not held[1].over}
         if ask.attachment in self._attached:
             raise BadMessage(f"attachment {ask.attachment} is in use on this connection")
         session = self._host.find(ask.session)
         if self.inside == session.id:
             raise Nested(session.name)
         attachment = await session.attach(ask, self)
-        if attachment is not None:
-            if self.pid:
-                run_promptly(self.pid)
-            self._attached[ask.attachment] = (session, attachment)
+        if self.pid:
+            run_promptly(self.pid)
+        self._attached[ask.attachment] = (session, attachment)
 
     def _type(self, message: wire.Input, author: Author) -> None:
         def answer(result: wire.Typed | HoldError) -> None:

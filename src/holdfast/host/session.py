@@ -330,16 +330,17 @@ class Session:
 
     # ---- attachments ----
 
-    async def attach(self, ask: wire.Attach, peer: Peer) -> Attachment | None:
-        """Join ``peer`` as ``ask`` says. None when the session has ended: its last state was sent and that was all."""
+    async def attach(self, ask: wire.Attach, peer: Peer) -> Attachment:
+        """Join ``peer`` as ``ask`` says. If the session has ended it is shown what is kept, and then detached."""
         if len(self.attachments) >= self.config.attachments_max:
             raise TooMany(f"{self.config.attachments_max} attachments are on {self.name!r} already", do="detach one")
         offset = Cursor.parse(ask.cursor).offset if ask.cursor else ask.offset
         self.attaches += 1
         attachment = KINDS[ask.view](self, peer, ask, self.attaches)
         if self.over:
-            await self._show_last(attachment, ask, offset)
-            return None
+            peer.send(wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, False))
+            self.spawn(self._show_last(attachment, offset), "shown once more")
+            return attachment
         wish = clamped(ask.size.rows, ask.size.cols) if ask.size is not None else None
         change = self.sizing.join(attachment.serial, wish, observe=ask.observe)
         self.record(
@@ -355,11 +356,11 @@ class Session:
         attachment.start(offset)
         return attachment
 
-    async def _show_last(self, attachment: Attachment, ask: wire.Attach, offset: int | None) -> None:
-        attachment.peer.send(wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, False))
+    async def _show_last(self, attachment: Attachment, offset: int | None) -> None:
         attachment.begins_after(self.head)
         async with self.viewed():
-            attachment.start(offset)
+            if not attachment.over:
+                attachment.start(offset)
             await attachment.drain()
         attachment.close("ended", self.sheet.ending)
 
