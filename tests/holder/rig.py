@@ -83,7 +83,7 @@ async def rig(folder: Path) -> AsyncIterator[Rig]:
 
 
 def ours(folder: Path) -> dict[int, str]:
-    """Return the living processes of a rig, and what each is: keeper, holder or inside."""
+    """Return the living processes of a rig, and what each is: keeper, nursery, seat, holder or inside."""
     found: dict[int, str] = {}
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
@@ -96,7 +96,7 @@ def ours(folder: Path) -> dict[int, str]:
                 found[int(entry.name)] = "inside"
             elif p.BOOT.encode() in (line := (entry / "cmdline").read_bytes()) and f"{folder}/".encode() in line:
                 name = (entry / "comm").read_text().strip()
-                found[int(entry.name)] = "holder" if name == "hf-holder" else "keeper"
+                found[int(entry.name)] = name[3:] if name in ("hf-holder", "hf-nursery", "hf-seat") else "keeper"
         except OSError:
             continue
     return found

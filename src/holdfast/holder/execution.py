@@ -21,22 +21,17 @@ _FILES_MAX: Final = 1 << 18
 STAGES: Final = ("terminal", "cgroup", "cwd", "exec")
 
 
-class Nursery:
-    """What the keeper inherited from whoever started it, and gives on to every execution."""
+class Inheritance:
+    """What the keeper inherited from whoever started it, and gives on to every execution.
 
-    __slots__ = ("files", "oom", "umask")
+    Made once the keeper's own signals are set: ``signals`` are those that must be set back.
+    """
+
+    __slots__ = ("files", "oom", "signals", "umask")
 
     def __init__(self, *, umask: int, files: tuple[int, int], oom: int) -> None:
         self.umask, self.files, self.oom = umask, files, oom  # files: soft and hard limit; oom: oom_score_adj
-
-
-class Recipe:
-    """What to run. ``env`` is the whole environment, ``cgroup_procs`` the files the child writes itself into."""
-
-    __slots__ = ("argv", "cgroup_procs", "cwd", "env")
-
-    def __init__(self, *, argv: list[str], env: Mapping[str, str], cwd: str, cgroup_procs: Sequence[str]) -> None:
-        self.argv, self.env, self.cwd, self.cgroup_procs = argv, env, cwd, cgroup_procs
+        self.signals = tuple(number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_DFL)
 
 
 class StartFailed(Exception):
@@ -77,59 +72,70 @@ def own_oom_score() -> int:
         return 0
 
 
-def start(slave: int, recipe: Recipe, nursery: Nursery) -> tuple[int, int]:
+def packed_job(argv: Sequence[str], env: bytes, cwd: str, cgroup_procs: Sequence[str]) -> tuple[int, int]:
+    """Return descriptors of what ``start`` is to run, and of the version 2 group it is born in (-1: of none).
+
+    ``env``: ``NAME=value`` and a zero byte, of every variable. Raises OSError.
+    """
+    group, born_in, joins = -1, [], []
+    for procs in cgroup_procs:
+        folder = os.path.dirname(procs)
+        if group < 0 and os.path.exists(f"{folder}/cgroup.controllers"):
+            try:
+                group = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError:
+                pass
+            else:
+                born_in.append(procs)
+                continue
+        tasks = f"{folder}/tasks"  # of version 1: joining thread by thread needs no lock of all groups
+        joins.append(tasks if os.path.exists(tasks) else procs)
+    job = -1
+    try:
+        job = os.memfd_create("hf-job", os.MFD_CLOEXEC)
+        os.write(job, p.packed({"argv": argv, "env": env, "cwd": cwd, "joins": joins, "born_in": born_in}))
+    except OSError:
+        for one in {job, group} - {-1}:
+            os.close(one)
+        raise
+    return job, group
+
+
+def start(slave: int, job: int, group: int, inherited: Inheritance) -> tuple[int, int]:
     """Fork the session leader on ``slave``; return (pid, descriptor that reads how its exec went).
 
     The descriptor closes on exec: end of file means the command runs, else ``report_of`` explains.
     """
     report, tell = os.pipe2(os.O_CLOEXEC)
-    pid, joins = _fork(recipe.cgroup_procs)
+    born = True
+    try:
+        pid = linux.fork_into(group)
+    except OSError:  # there is no such call here, or no such group
+        born = False
+        pid = os.fork()
     if not pid:
-        _become(slave, tell, recipe, nursery, joins)
+        _become(slave, tell, job, inherited, born)
     os.close(tell)
     return pid, report
 
 
-def _fork(cgroup_procs: Sequence[str]) -> tuple[int, list[str]]:
-    """Fork, into the version 2 group right away where that is possible; return (pid, files the child joins by)."""
-    joins: list[str] = []
-    born_in = ""
-    for procs in cgroup_procs:
-        folder = os.path.dirname(procs)
-        if os.path.exists(os.path.join(folder, "cgroup.controllers")):
-            born_in = folder
-        else:
-            tasks = os.path.join(folder, "tasks")  # of version 1: joining thread by thread needs no lock of all groups
-            joins.append(tasks if os.path.exists(tasks) else procs)
-    if born_in:
-        try:
-            group = os.open(born_in, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except OSError:
-            return os.fork(), list(cgroup_procs)
-        try:
-            return linux.fork_into(group), joins
-        except OSError:
-            joins.append(os.path.join(born_in, "cgroup.procs"))
-        finally:
-            os.close(group)
-    return os.fork(), joins
-
-
 def report_of(report: int) -> None:
     """Wait for the exec of ``start``. Raises StartFailed if it did not come to it."""
-    with open(report, "rb", buffering=0) as file:
-        said = file.read(_REPORT.size)
+    said = os.read(report, _REPORT.size)
+    os.close(report)
     if said:
         stage, number = _REPORT.unpack(said) if len(said) == _REPORT.size else (0, 0)
         raise StartFailed(STAGES[stage], number)
 
 
-def _become(slave: int, tell: int, recipe: Recipe, nursery: Nursery, joins: Sequence[str]) -> NoReturn:
+def _become(slave: int, tell: int, job: int, inherited: Inheritance, born: bool) -> NoReturn:
     stage = 0
     try:
+        recipe = p.unpacked(os.pread(job, os.fstat(job).st_size, 0))
         os.setsid()
         signal.set_wakeup_fd(-1)
-        for number in _SIGNALS:  # before TIOCSCTTY: a hang-up in the first instants must end it, not be ignored
+        # Before TIOCSCTTY: a hang-up in the first instants must end it, not be ignored.
+        for number in inherited.signals:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
@@ -139,20 +145,21 @@ def _become(slave: int, tell: int, recipe: Recipe, nursery: Nursery, joins: Sequ
             os.dup2(slave, standard)
         os.dup2(tell, 3, inheritable=False)
         tell = 3
-        close_all_but((0, 1, 2, 3))
-        _write("/proc/self/oom_score_adj", str(min(1000, nursery.oom + _OOM_HIGHER)), must=False)
+        os.closerange(4, _FILES_MAX)
+        _write("/proc/self/oom_score_adj", str(min(1000, inherited.oom + _OOM_HIGHER)), must=False)
         stage = 1
-        for file in joins:
+        for file in p.texts(recipe, "joins") + ([] if born else p.texts(recipe, "born_in")):
             _write(file, "0", must=True)
         stage = 2
-        os.chdir(recipe.cwd)
-        os.umask(nursery.umask)
+        os.chdir(p.text(recipe, "cwd"))
+        os.umask(inherited.umask)
         try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, nursery.files)
+            resource.setrlimit(resource.RLIMIT_NOFILE, inherited.files)
         except (OSError, ValueError):
             pass
         stage = 3
-        _exec(recipe.argv, recipe.env)
+        env = dict(one.split(b"=", 1) for one in p.data_of(recipe, "env").split(b"\0") if one)
+        _exec(p.texts(recipe, "argv"), env)
     except OSError as failed:
         os.write(tell, _REPORT.pack(stage, failed.errno or 0))
     except BaseException:
@@ -163,20 +170,23 @@ def _become(slave: int, tell: int, recipe: Recipe, nursery: Nursery, joins: Sequ
 
 def _write(path: str, text: str, *, must: bool) -> None:
     try:
-        with open(path, "wb", buffering=0) as file:
-            file.write(text.encode())
+        file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(file, text.encode())
+        finally:
+            os.close(file)
     except OSError:
         if must:
             raise
 
 
-def _exec(argv: list[str], env: Mapping[str, str]) -> NoReturn:
+def _exec(argv: list[str], env: Mapping[bytes, bytes]) -> NoReturn:
     """Like execvpe, but the error is the one that explains: a file that may not run beats one that is not there."""
     program = argv[0]
     if "/" in program:
         os.execve(program, argv, env)
     worst = FileNotFoundError(errno.ENOENT, "not found")
-    for folder in env.get("PATH", os.defpath).split(":"):
+    for folder in os.fsdecode(env.get(b"PATH", os.defpath)).split(":"):
         try:
             os.execve(os.path.join(folder or ".", program), argv, env)
         except (FileNotFoundError, NotADirectoryError):

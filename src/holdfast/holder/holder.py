@@ -36,7 +36,7 @@ class Leave(Exception):
 class Holder:
     """The loop of one session. Its descriptors are given; ``run`` ends with the process."""
 
-    def __init__(self, master: int, memory: Memory, listener: socket.socket) -> None:
+    def __init__(self, master: int, memory: Memory, listener: socket.SocketType) -> None:
         self.memory, self.slots, self.master = memory, memory.slots, master
         about = memory.about
         self.session, self.socket_path = p.text(about, "session"), p.text(about, "socket")
@@ -59,24 +59,16 @@ class Holder:
             self._epoll.register(fd, select.EPOLLIN)
         self.slots[p.S_HOLDER_PID] = os.getpid()
 
-    def begin(self, recipe: execution.Recipe, nursery: execution.Nursery, tell: int) -> NoReturn:
-        """Start the execution of a new session and hold it; say on ``tell`` how that went, in one frame."""
-        slots, master = self.slots, self.master
-        linux.set_size(master, slots[p.S_ROWS], slots[p.S_COLS])
-        self._slave = linux.open_slave(master)
-        linux.expect_utf8(self._slave)
-        pid, report = execution.start(self._slave, recipe, nursery)
+    def begin(self, slave: int, job: int, group: int, inherited: execution.Inheritance) -> dict[str, p.Value]:
+        """Start the execution of a new session; return how it is known. Raises execution.StartFailed."""
+        slots = self.slots
+        self._slave = slave
+        pid, report = execution.start(slave, job, group, inherited)
         slots[p.S_ROOT_STARTED] = linux.started(pid)
         slots[p.S_ROOT_PID] = pid
-        try:
-            execution.report_of(report)
-        except execution.StartFailed as failed:
-            os.write(tell, p.frame(p.REFUSED, 0, {"code": failed.stage, "errno": failed.number}))
-            os._exit(0)
-        os.write(tell, p.frame(p.OK, 0, {"root_pid": pid, "root_started": slots[p.S_ROOT_STARTED]}))
-        os.close(tell)
-        linux.trim_memory()
-        self.run()
+        self._watch_root(os.pidfd_open(pid))
+        execution.report_of(report)
+        return {"root_pid": pid, "root_started": slots[p.S_ROOT_STARTED]}
 
     def succeed(self) -> NoReturn:
         """Continue for a holder that died, on the same descriptors; say in a mark what that may have cost."""
@@ -86,12 +78,16 @@ class Holder:
 
     # --- the loop -------------------------------------------------------------------------------------------------
 
-    def run(self, saver: int = 0) -> NoReturn:
-        """Serve until the host has collected the exit status. A defect ends the process; the keeper replaces it."""
-        self._saver = saver  # a child of before an upgrade that writes the exit file
+    def run(self, saver: int = 0, *, begun: bool = False) -> NoReturn:
+        """Serve until the host has collected the exit status. A defect ends the process; the keeper replaces it.
+
+        ``saver``: a child of before an upgrade that writes the exit file; ``begun``: the root was started just now.
+        """
+        self._saver = saver
         try:
-            self.look_for_root()
-            self._child_ended()
+            if not begun:
+                self.look_for_root()
+                self._child_ended()
             while True:
                 self.once()
         except Leave:
@@ -201,10 +197,11 @@ class Holder:
             raise Leave
 
     def close(self) -> None:
-        """Let go of everything that was not given to it."""
+        """Let go of everything but the session's memory, which stays mapped for as long as somebody looks at it."""
         self._peers.close()
         self._epoll.close()
-        for one in (self._signals, self._wake, self._slave, self._root):
+        self._listener.close()
+        for one in (self._signals, self._wake, self._slave, self._root, self.master, self.memory.descriptor):
             if one >= 0:
                 os.close(one)
 
@@ -440,12 +437,15 @@ class Holder:
         except OSError:
             handle = -1
         if handle >= 0 and linux.started(slots[p.S_ROOT_PID]) == slots[p.S_ROOT_STARTED]:
-            self._root = handle
-            self._epoll.register(handle, select.EPOLLIN)
+            self._watch_root(handle)
             return
         if handle >= 0:
             os.close(handle)
         self._ended(self._keepers_status(), by=2)
+
+    def _watch_root(self, handle: int) -> None:
+        self._root = handle
+        self._epoll.register(handle, select.EPOLLIN)
 
     def _keepers_status(self) -> int | None:
         raw = self.slots[p.S_KEEPER_REAPED]
@@ -553,4 +553,4 @@ def main(argv: list[str]) -> NoReturn:
     memory = Memory(descriptor)
     memory.slots[p.S_UPGRADES] += 1
     memory.mark(p.M_UPGRADE, os.getpid())
-    Holder(master, memory, socket.socket(fileno=listening)).run(saver)
+    Holder(master, memory, linux.plain_socket(listening)).run(saver)

@@ -1,6 +1,6 @@
-"""Fork holders in milliseconds, keep a duplicate of what each of them holds, and replace the ones that die.
+"""Have holders forked in milliseconds, keep a duplicate of what each of them holds, and replace the ones that die.
 
-One per user and machine. A pre-imported nursery and the subreaper of every execution; no network, parses no output.
+One per user and machine, and the subreaper of every execution; no network, parses no output.
 It reads PTYs never: while it has a duplicate of a master, the death of a holder costs the execution nothing.
 """
 
@@ -8,14 +8,12 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
-from collections.abc import Callable
 from typing import Final, NoReturn
 
-from holdfast.holder import execution, holder, linux, sockets
+from holdfast.holder import execution, linux, seats, sockets
 from holdfast.holder import protocol as p
-from holdfast.holder.kept import Fetch, Kept, pair, shortened
+from holdfast.holder.kept import Fetch, Kept, environment, shortened
 from holdfast.holder.memory import Memory, size_of, whole_pages
 from holdfast.holder.sockets import Peer, Peers, Refusal
 
@@ -31,10 +29,10 @@ class Keeper:
     """The loop. ``run`` ends with the process: on SIGTERM with nothing kept, on LEAVE, or by a kill."""
 
     def __init__(
-        self, *, socket_path: str, holders: str, source: str, nursery: execution.Nursery, locks: list[int]
+        self, *, socket_path: str, holders: str, source: str, inherited: execution.Inheritance, locks: list[int]
     ) -> None:
         self.socket_path, self.holders, self.source = socket_path, holders, source
-        self._nursery, self._locks = nursery, locks
+        self._inherited, self._locks = inherited, locks
         self.kept: dict[str, Kept] = {}
         self._fetches: dict[int, Fetch] = {}
         self._reports: dict[int, Kept] = {}
@@ -51,6 +49,8 @@ class Keeper:
         self._inode = 0
         for fd in (self._signals, locks[0]):
             self._epoll.register(fd, select.EPOLLIN)
+        self._seats = seats.Seats(inherited)
+        self._seats.prepare()
 
     def listen(self, listener: socket.socket | None = None, *, inode: int = 0) -> None:
         """Listen at the socket path, or go on with ``listener``, which does so at ``inode``."""
@@ -215,12 +215,12 @@ class Keeper:
             except (OSError, sockets.Unsafe):
                 pass  # it listens on what nobody finds, and looks for its path itself
         try:
-            pid = os.fork()
+            kept.holder, told = self._seats.give(seats.SUCCEED, kept.master, kept.memory, kept.listener)
         except OSError:
             return
-        if not pid:
-            self._child(kept, None, holder.Holder.succeed)
-        kept.holder, kept.born = pid, time.monotonic()
+        os.close(told)
+        kept.born = time.monotonic()
+        self._seats.prepare()
 
     def _listen_for(self, kept: Kept) -> None:
         sock = sockets.listen(kept.socket_path)
@@ -229,25 +229,6 @@ class Keeper:
         kept.listener = sock.detach()
         kept.inode = sockets.inode(kept.socket_path)
         kept.set_slot(p.S_SOCKET_INODE, kept.inode)
-
-    def _child(
-        self, kept: Kept, mapped: Memory | None, then: Callable[[holder.Holder], NoReturn], *, report: int = -1
-    ) -> NoReturn:
-        """In the forked process: let go of everything of other sessions, and become a holder.
-
-        Every function called from here on costs each holder a page or two, so what the parent has is not made again.
-        """
-        try:
-            signal.set_wakeup_fd(-1)
-            execution.close_all_but({0, 1, 2, kept.master, kept.memory, kept.listener, report} - {-1})
-            os.setsid()
-            linux.become_subreaper("hf-holder")
-            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0, kept.listener)
-            then(holder.Holder(kept.master, mapped or Memory(kept.memory), listener))
-        except BaseException:
-            sys.__excepthook__(*sys.exc_info())
-        finally:
-            os._exit(70)
 
     # --- requests -------------------------------------------------------------------------------------------------
 
@@ -290,7 +271,7 @@ class Keeper:
         }
 
     def _spawn(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
-        session, argv, env = p.text(fields, "session"), p.texts(fields, "argv"), p.texts(fields, "env")
+        session, argv = p.text(fields, "session"), p.texts(fields, "argv")
         if not session or len(session) > 64 or not session.replace("-", "").isalnum():
             raise Refusal("bad-session", f"{session!r} is no session id")
         if session in self.kept:
@@ -298,28 +279,26 @@ class Keeper:
         if not argv or not argv[0]:
             raise Refusal("bad-command", "there is no command")
         cgroups = p.texts(fields, "cgroup_procs")
-        recipe = execution.Recipe(
-            argv=argv, env=dict(pair(one) for one in env), cwd=p.text(fields, "cwd"), cgroup_procs=cgroups
-        )
-        kept, mapped = self._prepare(session, fields, argv, cgroups)
-        report, tell = os.pipe2(os.O_CLOEXEC)
+        env, cwd = environment(p.texts(fields, "env")), p.text(fields, "cwd")
+        kept = self._prepare(session, fields, argv, cgroups)
+        also: list[int] = []
         try:
-            pid = os.fork()
+            also.append(linux.open_slave(kept.master))
+            linux.expect_utf8(also[0])
+            job, group = execution.packed_job(argv, env, cwd, cgroups)
+            also += [job] if group < 0 else [job, group]
+            kept.holder, kept.report = self._seats.give(seats.BEGIN, kept.master, kept.memory, kept.listener, *also)
         except OSError:
-            os.close(report)
-            os.close(tell)
             self.discard(kept, over=True)
             raise
-        if not pid:
-            self._child(kept, mapped, lambda one: one.begin(recipe, self._nursery, tell), report=tell)
-        os.close(tell)
-        kept.holder, kept.report, kept.asked = pid, report, (peer, request)
-        self._reports[report] = kept
-        self._epoll.register(report, select.EPOLLIN)
+        finally:
+            for one in also:
+                os.close(one)
+        kept.asked = (peer, request)
+        self._reports[kept.report] = kept
+        self._epoll.register(kept.report, select.EPOLLIN)
 
-    def _prepare(
-        self, session: str, fields: dict[str, p.Value], argv: list[str], cgroups: list[str]
-    ) -> tuple[Kept, Memory]:
+    def _prepare(self, session: str, fields: dict[str, p.Value], argv: list[str], cgroups: list[str]) -> Kept:
         """Make terminal, memory and socket of a new session."""
         rows, cols = p.number(fields, "rows"), p.number(fields, "cols")
         if not (1 <= rows <= 0xFFFF and 1 <= cols <= 0xFFFF):
@@ -328,24 +307,27 @@ class Keeper:
         kept = Kept(session, path)
         try:
             kept.master = linux.open_master()
+            linux.set_size(kept.master, rows, cols)
             size = size_of(whole_pages(p.number(fields, "ring_bytes", 0)))
             kept.memory = linux.sealed_memory(f"hf-{session}", size)
             about: dict[str, p.Value] = {
                 "session": session, "socket": path, "exit_file": p.text(fields, "exit_file", ""),
                 "cgroup_procs": cgroups, "argv": shortened(argv),
             }  # fmt: skip
-            mapped = Memory(kept.memory)
-            mapped.format(about, rows=rows, cols=cols)
+            Memory(kept.memory).format(about, rows=rows, cols=cols)
             self._listen_for(kept)
         except BaseException:
             self.discard(kept, over=True)
             raise
         self.kept[session] = kept
-        return kept, mapped
+        return kept
 
     def _started(self, kept: Kept) -> None:
         """A starting holder said how it went, or died over it."""
-        said = os.read(kept.report, 65536)
+        try:
+            said = os.read(kept.report, 65536)
+        except OSError:
+            said = b""
         del self._reports[kept.report]
         self._epoll.unregister(kept.report)
         os.close(kept.report)
@@ -364,6 +346,7 @@ class Keeper:
             kept.asked = None
         if kind == p.OK and not kept.holder:  # it started the command, said so, and died
             self._replace(kept)
+        self._seats.prepare()
 
     def _kill_root(self, kept: Kept) -> None:
         root = kept.slot(p.S_ROOT_PID)
@@ -479,7 +462,7 @@ class Keeper:
         about: dict[str, p.Value] = {
             "socket": self.socket_path, "holders": self.holders, "source": source, "inode": self._inode,
             "listener": self._listener.fileno(), "locks": self._locks,
-            "nursery": [self._nursery.umask, *self._nursery.files, self._nursery.oom],
+            "nursery": [self._inherited.umask, *self._inherited.files, self._inherited.oom],
             "sessions": [one.session for one in kept],
             "paths": [one.socket_path for one in kept],
             "numbers": [n for one in kept for n in (

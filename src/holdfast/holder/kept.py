@@ -50,12 +50,12 @@ class Fetch:
         self.peer, self.pid, self.path = peer, pid, path
 
 
-def pair(text: str) -> tuple[str, str]:
-    """Return name and value of one environment variable. Raises Refusal."""
-    name, _, value = text.partition("=")
-    if not name or "\0" in text:
-        raise Refusal("bad-environment", f"{name!r} is no name of an environment variable")
-    return name, value
+def environment(texts: list[str]) -> bytes:
+    """Return an environment as ``execution.packed_job`` takes it. Raises Refusal."""
+    for text in texts:
+        if text.find("=") < 1 or "\0" in text:
+            raise Refusal("bad-environment", f"{text.partition('=')[0]!r} is no name of an environment variable")
+    return "".join(f"{text}\0" for text in texts).encode("utf-8", "surrogateescape")
 
 
 def shortened(argv: list[str]) -> list[str]:

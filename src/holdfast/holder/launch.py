@@ -42,15 +42,17 @@ def _locked(socket_path: str) -> list[int] | None:
     return [lock.detach(), file]
 
 
-def _settle_down() -> None:
+def _settle_down(umask: int, files: tuple[int, int], oom: int) -> execution.Inheritance:
     """Make what was imported part of every holder without a copy."""
     linux.heed_signals()
+    inherited = execution.Inheritance(umask=umask, files=files, oom=oom)
     linux.load_libc()
     linux.become_subreaper("hf-keeper")
     os.chdir("/")
-    rehearse()
+    rehearse(inherited)
     gc.collect()
     gc.freeze()
+    return inherited
 
 
 def _start(socket_path: str, holders: str, source: str, ready: int) -> NoReturn:
@@ -58,7 +60,7 @@ def _start(socket_path: str, holders: str, source: str, ready: int) -> NoReturn:
         os._exit(0)  # whoever started us waits for this one; the keeper is nobody's child
     os.setsid()
     files, oom = execution.raise_file_limit(), execution.own_oom_score()
-    nursery = execution.Nursery(umask=os.umask(0o077), files=files, oom=oom)
+    umask = os.umask(0o077)
     try:
         sockets.private_folder(os.path.dirname(socket_path))
         locks = _locked(socket_path)
@@ -66,8 +68,8 @@ def _start(socket_path: str, holders: str, source: str, ready: int) -> NoReturn:
             os.write(ready, b"held\n")
             os._exit(0)
         sockets.private_folder(holders)
-        _settle_down()
-        keeper = Keeper(socket_path=socket_path, holders=holders, source=source, nursery=nursery, locks=locks)
+        inherited = _settle_down(umask, files, oom)
+        keeper = Keeper(socket_path=socket_path, holders=holders, source=source, inherited=inherited, locks=locks)
         keeper.listen()
     except (OSError, sockets.Unsafe) as failed:
         os.write(ready, f"{failed}\n".encode())
@@ -79,10 +81,10 @@ def _resume(state: int) -> NoReturn:
     about = p.unpacked(os.pread(state, os.fstat(state).st_size, 0))
     os.close(state)
     umask, soft, hard, oom = p.numbers(about, "nursery")
-    _settle_down()
+    inherited = _settle_down(umask, (soft, hard), oom)
     keeper = Keeper(
         socket_path=p.text(about, "socket"), holders=p.text(about, "holders"), source=p.text(about, "source"),
-        nursery=execution.Nursery(umask=umask, files=(soft, hard), oom=oom), locks=p.numbers(about, "locks"),
+        inherited=inherited, locks=p.numbers(about, "locks"),
     )  # fmt: skip
     numbers = p.numbers(about, "numbers")
     for at, (session, path) in enumerate(zip(p.texts(about, "sessions"), p.texts(about, "paths"), strict=True)):

@@ -1,6 +1,5 @@
 """Ask the kernel for what the standard library has no name for. Every number comes from the Linux headers named."""
 
-import array
 import errno
 import fcntl
 import os
@@ -15,18 +14,22 @@ _TIOCSPTLCK = 0x40045431  # asm-generic/ioctls.h, as all below
 _TIOCGPTN = 0x80045430
 _TIOCGPTPEER = 0x5441
 _F_ADD_SEALS, _F_SEAL_SEAL, _F_SEAL_SHRINK, _F_SEAL_GROW = 1033, 1, 2, 4
-_PR_SET_CHILD_SUBREAPER, _PR_SET_NAME = 36, 15
+_PR_SET_CHILD_SUBREAPER = 36
 _PIDFD_GET_INFO = 0xC040FF0B  # _IOWR(0xFF, 11, 64 bytes); linux/pidfd.h
 _PIDFD_INFO_EXIT = 1 << 3
 _IUTF8 = 0o40000
 _CREDENTIALS = struct.Struct("3i")
+_UNIX, _STREAM, _SOL_SOCKET = int(socket.AF_UNIX), int(socket.SOCK_STREAM), int(socket.SOL_SOCKET)
+_PEERCRED, _RIGHTS, _CMSG_CLOEXEC = int(socket.SO_PEERCRED), int(socket.SCM_RIGHTS), int(socket.MSG_CMSG_CLOEXEC)
+"""Plain numbers: every enumeration that is looked at is a page of memory that a holder no longer shares."""
+_SIGCHLD: Final = int(signal.SIGCHLD)
 HEEDED = (int(signal.SIGCHLD), int(signal.SIGUSR1), int(signal.SIGUSR2), int(signal.SIGTERM))
 _IGNORED = (int(signal.SIGHUP), int(signal.SIGINT), int(signal.SIGQUIT), int(signal.SIGPIPE))
 _prctl: Callable[..., int] | None = None
-_trim: Callable[..., int] | None = None
 _syscall: Callable[..., int] | None = None
 _CLONE3: Final = 435  # the same number on every architecture
 _CLONE_INTO_CGROUP: Final = 1 << 33
+_CLONE_PARENT: Final = 1 << 15
 _CLONE_ARGS: Final = struct.Struct("=11Q")  # flags, pidfd, tids, exit signal, stack, tls, set_tid, cgroup: clone(2)
 
 
@@ -60,10 +63,13 @@ def set_size(terminal: int, rows: int, cols: int) -> None:
 
 
 def expect_utf8(slave: int) -> None:
-    """Let the line editor erase whole characters, as every terminal emulator of today asks for."""
-    settings = termios.tcgetattr(slave)
-    settings[0] |= _IUTF8
-    termios.tcsetattr(slave, termios.TCSANOW, settings)
+    """Let the line editor erase whole characters, as every terminal emulator of today asks for. Raises OSError."""
+    try:
+        settings = termios.tcgetattr(slave)
+        settings[0] |= _IUTF8
+        termios.tcsetattr(slave, termios.TCSANOW, settings)
+    except termios.error as failed:  # which is no OSError, though it has its arguments
+        raise OSError(*failed.args) from None
 
 
 def foreground(master: int) -> int:
@@ -100,21 +106,29 @@ def read_only(memory: int) -> int:
         return os.dup(memory)
 
 
-def peer_of(sock: socket.socket) -> tuple[int, int]:
+def plain_socket(descriptor: int) -> socket.SocketType:
+    """Return the Unix stream socket ``descriptor`` without what Python's own class wraps around it."""
+    return socket.SocketType(_UNIX, _STREAM, 0, descriptor)
+
+
+def accept(listener: socket.SocketType) -> socket.SocketType:
+    """Return the next connection to ``listener``, close-on-exec. Raises OSError."""
+    return plain_socket(listener._accept()[0])  # type: ignore[attr-defined]    # what socket.socket.accept calls
+
+
+def peer_of(sock: socket.SocketType) -> tuple[int, int]:
     """Return (pid, uid) of the process at the other end of a Unix socket, as the kernel saw it connect."""
-    pid, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    pid, uid, _ = _CREDENTIALS.unpack(sock.getsockopt(_SOL_SOCKET, _PEERCRED, _CREDENTIALS.size))
     return pid, uid
 
 
-def receive_with_descriptors(sock: socket.socket, size: int, most: int) -> tuple[bytes, list[int]]:
+def receive_with_descriptors(sock: socket.SocketType, size: int, most: int) -> tuple[bytes, list[int]]:
     """Return bytes and at most ``most`` descriptors, close-on-exec, that came with them."""
-    data, ancillary, _, _ = sock.recvmsg(size, socket.CMSG_SPACE(4 * most), socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, _, _ = sock.recvmsg(size, socket.CMSG_SPACE(4 * most), _CMSG_CLOEXEC)
     found: list[int] = []
     for level, kind, content in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            numbers = array.array("i")
-            numbers.frombytes(content[: len(content) & ~3])
-            found += numbers
+        if level == _SOL_SOCKET and kind == _RIGHTS:
+            found += memoryview(content[: len(content) & ~3]).cast("i")
     return data, found
 
 
@@ -122,14 +136,17 @@ def rights(descriptors: tuple[int, ...]) -> list[tuple[int, int, bytes]]:
     """Return the ancillary data that makes ``sendmsg`` carry ``descriptors``."""
     if not descriptors:
         return []
-    return [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors).tobytes())]
+    return [(_SOL_SOCKET, _RIGHTS, struct.pack(f"{len(descriptors)}i", *descriptors))]
 
 
 def stat_fields(pid: int) -> list[bytes]:
     """Return the fields of /proc/PID/stat from the state (index 0) on; empty if there is no such process."""
     try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            return file.read(4096).rpartition(b")")[2].split()
+        file = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(file, 4096).rpartition(b")")[2].split()
+        finally:
+            os.close(file)
     except OSError:
         return []
 
@@ -193,14 +210,27 @@ def check_upgrade(python: str, source: str, module: str) -> None:
 
 
 def fork_into(group: int) -> int:
-    """Fork a child that is born in the version 2 control group open as ``group``. Raises OSError if that cannot be.
+    """Fork a child, born in the version 2 control group open as ``group`` (-1: in our own). Raises OSError.
 
     Moving a process into a group afterwards makes the kernel wait for every core to have been idle once: ten
-    milliseconds and more. Only for a process with one thread, whose child execs soon: Python is not told of this fork.
+    milliseconds and more.
+    """
+    return _clone(0, _SIGCHLD, 0) if group < 0 else _clone(_CLONE_INTO_CGROUP, _SIGCHLD, group)
+
+
+def fork_beside() -> int:
+    """Fork a sibling: a child of this process's parent, which gets its SIGCHLD. Raises OSError."""
+    return _clone(_CLONE_PARENT, 0, 0)
+
+
+def _clone(flags: int, number: int, group: int) -> int:
+    """Fork as os.fork does not: only for a process with one thread, since neither Python nor the C library is told.
+
+    All they would do in the child is to take locks back from threads that are not there.
     """
     if _syscall is None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
-    wish = _CLONE_ARGS.pack(_CLONE_INTO_CGROUP, 0, 0, 0, int(signal.SIGCHLD), 0, 0, 0, 0, 0, group)
+    wish = _CLONE_ARGS.pack(flags, 0, 0, 0, number, 0, 0, 0, 0, 0, group)
     pid = _syscall(_CLONE3, wish, len(wish))
     if pid < 0:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
@@ -218,19 +248,12 @@ def dead_child() -> tuple[int, int] | None:
     return info.si_pid, info.si_status << 8 if info.si_code == os.CLD_EXITED else info.si_status
 
 
-def trim_memory() -> None:
-    """Give memory that is free back to the system, where the C library can: a holder idles for days."""
-    if _trim is not None:
-        _trim(0)
-
-
 def load_libc() -> None:
     """Find prctl, once and before any fork: ctypes costs more memory than anything else a holder does."""
-    global _prctl, _trim, _syscall
+    global _prctl, _syscall
     import ctypes
 
-    libc = ctypes.CDLL(None)
-    _prctl, _trim = libc.prctl, getattr(libc, "malloc_trim", None)
+    _prctl = ctypes.CDLL(None).prctl
     _syscall = ctypes.PyDLL(None).syscall  # keeps the interpreter's lock: the child of a clone must not have to take it
 
 
@@ -238,13 +261,16 @@ def become_subreaper(name: str) -> None:
     """Adopt orphaned descendants instead of init (an exec keeps that), and be called ``name`` in process lists."""
     assert _prctl is not None, "load_libc comes first"
     _prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    _prctl(_PR_SET_NAME, name.encode()[:15], 0, 0, 0)
+    call_me(name)
 
 
 def call_me(name: str) -> None:
     """Be called ``name`` in process lists, without ctypes: an exec forgets the name."""
     try:
-        with open("/proc/self/comm", "wb", buffering=0) as file:
-            file.write(name.encode()[:15])
+        file = os.open("/proc/self/comm", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(file, name.encode()[:15])
+        finally:
+            os.close(file)
     except OSError:
         pass

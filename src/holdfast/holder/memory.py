@@ -44,11 +44,9 @@ class Memory:
         self._about = whole[p.ABOUT_AT : p.ABOUT_AT + p.ABOUT_BYTES]
         self.ring = whole[p.RING_AT :]
         self.ring_bytes = len(self.ring)
-        self._poison_page = whole[p.POISON_AT : p.POISON_AT + p.PAGE]
-        self._poison = memoryview(b"")
+        self._poison = whole[p.POISON_AT : p.POISON_AT + p.PAGE]
         self.about: dict[str, p.Value] = {}
         if self.slots[p.S_MAGIC]:
-            self._load_poison()
             self.about = p.unpacked(bytes(self._about[: self.slots[p.S_ABOUT_BYTES]]))
 
     def format(self, about: p.Fields, *, rows: int, cols: int) -> None:
@@ -63,20 +61,17 @@ class Memory:
         slots[p.S_LAYOUT], slots[p.S_RING_BYTES] = p.LAYOUT, self.ring_bytes
         slots[p.S_CREATED_AT] = time.time_ns()
         slots[p.S_ROWS], slots[p.S_COLS] = rows, cols
-        self._poison_page[:] = os.urandom(p.PAGE).translate(_TO_CLEAN)
-        self._load_poison()
+        self._poison[:] = os.urandom(p.PAGE).translate(_TO_CLEAN)
         self._spread_poison(0, p.READ_MAX)
         slots[p.S_MAGIC] = p.MAGIC
 
-    def _load_poison(self) -> None:
-        self._poison = memoryview(bytes(self._poison_page) * 2)
-
     def _spread_poison(self, at: int, size: int) -> None:
-        """Put the pattern at ring offset ``at``, wherever the ring wraps."""
+        """Put the pattern at ring offset ``at``, wherever ring and pattern wrap."""
         while size:
             place = at % self.ring_bytes
-            step = min(size, self.ring_bytes - place, p.PAGE)
-            self.ring[place : place + step] = self._poison[place % p.PAGE :][:step]
+            phase = place % p.PAGE
+            step = min(size, p.PAGE - phase)
+            self.ring[place : place + step] = self._poison[phase : phase + step]
             at, size = at + step, size - step
 
     # --- output ---------------------------------------------------------------------------------------------------
@@ -104,12 +99,15 @@ class Memory:
             if not count:
                 ended = True
                 break
-            ahead = at + p.READ_MAX
-            if ahead + count <= size:
-                phase = ahead % p.PAGE
+            ahead = (at + p.READ_MAX) % size
+            phase = ahead % p.PAGE
+            step = p.PAGE - phase
+            if count <= step:
                 ring[ahead : ahead + count] = poison[phase : phase + count]
-            else:
-                self._spread_poison(head + p.READ_MAX, count)
+            else:  # ``_spread_poison``, unrolled
+                ring[ahead : ahead + step] = poison[phase:]
+                ahead = (ahead + step) % size
+                ring[ahead : ahead + count - step] = poison[: count - step]
             head += count
             slots[p.S_HEAD] = head
             if count < 4095 and count < room:  # the line discipline gave all it had

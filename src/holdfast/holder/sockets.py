@@ -72,7 +72,7 @@ def inode(path: str) -> int:
 class Peer:
     """One connection: frames in, frames out, never waiting. A peer that does not take its answers is dropped."""
 
-    def __init__(self, sock: socket.socket, *, frame_bytes_max: int) -> None:
+    def __init__(self, sock: socket.SocketType, *, frame_bytes_max: int) -> None:
         sock.setblocking(False)
         self.sock, self.fd = sock, sock.fileno()
         self.pid = linux.peer_of(sock)[0]
@@ -142,10 +142,10 @@ class Peer:
         self.sock.close()
 
 
-def accepted(listener: socket.socket) -> socket.socket | None:
+def accepted(listener: socket.SocketType) -> socket.SocketType | None:
     """Return the next connection of this very user; None if there was none or it was another's."""
     try:
-        sock, _ = listener.accept()
+        sock = linux.accept(listener)
     except OSError:
         return None
     if linux.peer_of(sock)[1] != os.getuid():
@@ -176,7 +176,7 @@ class Peers:
         self.all: dict[int, Peer] = {}
         self._epoll, self._serve, self._most = epoll, serve, frame_bytes_max
 
-    def accept(self, listener: socket.socket) -> None:
+    def accept(self, listener: socket.SocketType) -> None:
         """Let the next one in. One too many costs the oldest that never said who it is its place, else the oldest."""
         sock = accepted(listener)
         if sock is None:
