@@ -297,6 +297,7 @@ class Keeper:
         kept.asked = (peer, request)
         self._reports[kept.report] = kept
         self._epoll.register(kept.report, select.EPOLLIN)
+        self._seats.prepare()  # now: whoever waits for this start leaves a processor idle, and afterwards works again
 
     def _prepare(self, session: str, fields: dict[str, p.Value], argv: list[str], cgroups: list[str]) -> Kept:
         """Make terminal, memory and socket of a new session."""
@@ -346,7 +347,6 @@ class Keeper:
             kept.asked = None
         if kind == p.OK and not kept.holder:  # it started the command, said so, and died
             self._replace(kept)
-        self._seats.prepare()
 
     def _kill_root(self, kept: Kept) -> None:
         root = kept.slot(p.S_ROOT_PID)
