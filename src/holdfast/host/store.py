@@ -48,7 +48,10 @@ class Exit(msgspec.Struct):
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``, whole or not at all, kept over a power cut. Raises StorageFailed."""
+    """Replace ``path`` by ``data``: whole or not at all, whoever is killed. Raises StorageFailed.
+
+    It is not synced: a power cut may cost what was written last.
+    """
     fresh = path.with_name(path.name + ".new")
     try:
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
