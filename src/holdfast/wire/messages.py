@@ -14,16 +14,13 @@ import msgspec
 
 from holdfast.wire.parts import Cell as Cell
 from holdfast.wire.parts import Ending as Ending
+from holdfast.wire.parts import Message as Message
 from holdfast.wire.parts import ReapPolicy as ReapPolicy
 from holdfast.wire.parts import SessionInfo as SessionInfo
 from holdfast.wire.parts import Size as Size
 from holdfast.wire.parts import Style as Style
 
 PROTOCOL: Final = 1
-
-
-class Message(msgspec.Struct, frozen=True, array_like=True, tag_field="t"):
-    """Base of everything said on the wire."""
 
 
 # ---- both ways -------------------------------------------------------------------------------------------------------
@@ -312,7 +309,7 @@ class Failed(Message, frozen=True, tag="failed"):
     code: str
     message: str
     do: str = ""
-    details: dict[str, Any] = {}
+    details: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
 class Done(Message, frozen=True, tag="done"):
@@ -409,7 +406,7 @@ class Rows(Message, frozen=True, tag="rows"):
     rows: dict[int, tuple[Cell, ...]]
     styles: tuple[Style, ...]
     cursor: tuple[int, int, bool]  # row, column, visible
-    modes: dict[str, bool] = {}
+    modes: dict[str, bool] = msgspec.field(default_factory=dict)
     title: str = ""
     alternate: bool = False
 
@@ -543,7 +540,7 @@ class Upgraded(Message, frozen=True, tag="upgraded"):
     ref: int
     keeper_pid: int
     holders: int
-    failed: dict[str, str] = {}
+    failed: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 ToHost = (

@@ -6,6 +6,10 @@ Fields are only ever appended, with a default.
 import msgspec
 
 
+class Message(msgspec.Struct, frozen=True, array_like=True, tag_field="t"):
+    """Base of everything said on the wire."""
+
+
 class Size(msgspec.Struct, frozen=True, array_like=True):
     rows: int
     cols: int
