@@ -85,6 +85,7 @@ TABLE = {
     "attach observing": SEES,
     "attach": "yy.yy.yy...y.", "input": "yy.yy.yy...y.", "resize": "yy.yy.yy...y.", "signal": "yy.yy.yy...y.",
     "kill": "y..y..y......", "keep": "y..y..y......", "rename": "y..y..y......", "forget": "y..y..y......",
+    "fork": "y..y..y......",
     "open": "yyyyy........",
     "host-status": "yyyyyy.......",
     "host-stop": "y..y.........", "host-upgrade": "y..y.........",

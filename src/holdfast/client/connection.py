@@ -160,6 +160,10 @@ class Connection:
     def forget(self, session: str) -> None:
         self.ask(wire.Forget(self.ref(), session), wire.Done)
 
+    def fork(self, session: str) -> None:
+        """Ask for a copy of the running execution. Raises NotSupported: no host makes one yet."""
+        self.ask(wire.Fork(self.ref(), session), wire.Done)
+
     def wait(self, session: str, *, timeout: float | None = None) -> wire.Ending:
         """Return how the session ended, once it has. Raises Timeout."""
         try:

@@ -350,6 +350,10 @@ class Session:
         await self._ask(wire.Rename(self._ref(), self.id, name), wire.Done)
         self.last = await self._client._find(self.id)
 
+    async def fork(self) -> None:
+        """Ask for a copy of the running execution. Raises NotSupported: no host makes one yet (R77)."""
+        await self._ask(wire.Fork(self._ref(), self.id), wire.Done, again=False)
+
     async def forget(self) -> None:
         """Remove the record of a session that ended. Raises Refused while it runs."""
         await self._ask(wire.Forget(self._ref(), self.id), wire.Done, again=False)

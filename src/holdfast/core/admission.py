@@ -44,7 +44,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "attach": _OPERATE, "input": _OPERATE, "resize": _OPERATE, "signal": _OPERATE,
     "info": _OBSERVE, "read": _OBSERVE, "get-screen": _OBSERVE, "get-text": _OBSERVE, "wait": _OBSERVE,
     "read-journal": _OBSERVE,
-    "kill": _MANAGE, "keep": _MANAGE, "rename": _MANAGE, "forget": _MANAGE,
+    "kill": _MANAGE, "keep": _MANAGE, "rename": _MANAGE, "forget": _MANAGE, "fork": _MANAGE,
     "host-status": Need(Capability.OBSERVE, Scope.HOST),
     "host-stop": Need(Capability.MANAGE, Scope.HOST), "host-upgrade": Need(Capability.MANAGE, Scope.HOST),
     "get-identity": Need(Capability.OBSERVE, Scope.HOST),

@@ -114,15 +114,39 @@ class LineTooLong(Refused):
 
 
 class InputUnknown(HoldError):
-    """I5: whether the bytes reached the terminal cannot be told; they will not be sent again."""
+    """I5: whether the bytes reached the terminal cannot be told; they will not be sent again.
+
+    ``refused``: the code of what it is refused with now, if it may have been typed before it was.
+    """
 
     code = "input-unknown"
 
-    def __init__(self, seq: int) -> None:
+    def __init__(self, seq: int, *, refused: str = "") -> None:
+        why = (
+            f"the way to the host was lost while this input was on it, and now it is refused ({refused})"
+            if refused
+            else "the host was replaced while this input was on its way"
+        )
         super().__init__(
-            "the host was replaced while this input was on its way; whether it was typed is unknown, and it was not sent again",
+            f"{why}; whether it was typed is unknown, and it was not sent again",
             do="look at the screen, then decide whether to type it again",
             seq=seq,
+            **({"refused": refused} if refused else {}),
+        )
+
+
+class OutcomeUnknown(HoldError):
+    """It may have been carried out before the way to the host was lost; now it is refused. It was not repeated."""
+
+    code = "outcome-unknown"
+
+    def __init__(self, verb: str, *, refused: str) -> None:
+        super().__init__(
+            f"the way to the host was lost before it answered this {verb}, and now it is refused ({refused}); whether "
+            "it was carried out before that is unknown",
+            do="look at the session (`hold info`), then decide whether to ask again",
+            verb=verb,
+            refused=refused,
         )
 
 
@@ -224,6 +248,12 @@ class BadCursor(HoldError):
             f"{shown!r} is not a cursor; nothing was read",
             do="pass the cursor exactly as it was handed out, or leave it out to begin with the present state",
         )
+
+
+class NotSupported(Refused):
+    """No part of this is done here, and nothing that would pass for it was done instead."""
+
+    code = "not-supported"
 
 
 def _all(kind: type[HoldError]) -> dict[str, type[HoldError]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import structs
 
 from holdfast.core.admission import Granted, visible
-from holdfast.core.errors import BadMessage, NameTaken, Refused
+from holdfast.core.errors import BadMessage, NameTaken, NotSupported, Refused
 from holdfast.core.ids import SessionId, checked_name
 from holdfast.core.journal import Author
 from holdfast.host.tuple import live_tuple
@@ -105,6 +105,28 @@ async def _forget(host: "Host", ask: wire.Forget, peer: "Client", by: Author) ->
     return wire.Done(ask.ref)
 
 
+async def _fork(host: "Host", ask: wire.Fork, peer: "Client", by: Author) -> wire.Message:
+    """Refuse, and say what two copies would have shared: no checkpoint can be made here, and a copy that only looks like
+    one (the command begun again) would repeat its effects (R77)."""
+    session = host.find(ask.session)
+    if session.over:
+        raise session.gone()
+    sheet = session.sheet
+    live = await asyncio.to_thread(
+        live_tuple, sheet.root_pid, root_started=sheet.root_started, session=session.id, group=session.group
+    )
+    files = [each for process in live["processes"] for each in process.get("fds", ())]
+    outside = {
+        each["inode"] for each in files if each.get("proto") in ("tcp", "tcp6") and each["state"] == "established"
+    }
+    raise NotSupported(
+        f"a running execution cannot be copied on this host; session {session.name!r} goes on and no copy was made",
+        do="start a second session for the second line of work (`hold new`)",
+        processes=len(live["processes"]),
+        connections=len(outside),
+    )
+
+
 async def _read(host: "Host", ask: wire.ReadOutput, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
     start = session.output.start if ask.offset < 0 else ask.offset
@@ -183,7 +205,8 @@ async def _upgrade(host: "Host", ask: wire.HostUpgrade, peer: "Client", by: Auth
 
 HANDLERS: Final[dict[type, Callable[["Host", Any, "Client", Author], Awaitable[wire.Message]]]] = {
     wire.Open: _open, wire.List: _list, wire.Info: _info, wire.Resize: _resize, wire.Signal: _signal, wire.Kill: _kill,
-    wire.Keep: _keep, wire.Rename: _rename, wire.Forget: _forget, wire.ReadOutput: _read, wire.GetScreen: _screen,
+    wire.Keep: _keep, wire.Rename: _rename, wire.Forget: _forget, wire.Fork: _fork,
+    wire.ReadOutput: _read, wire.GetScreen: _screen,
     wire.GetText: _text, wire.WaitEnd: _wait, wire.ReadJournal: _records, wire.HostStatus: _status, wire.HostStop: _stop,
     wire.HostUpgrade: _upgrade, wire.GetIdentity: _identity, wire.Enrol: _enrol, wire.Revoke: _revoke,
     wire.Invite: _invite, wire.Renew: _renew,

@@ -168,6 +168,13 @@ class Forget(Message, frozen=True, tag="forget"):
     session: str
 
 
+class Fork(Message, frozen=True, tag="fork"):
+    """Ask for a copy of the running execution. Always refused here (``not-supported``), with what a copy would share."""
+
+    ref: int
+    session: str
+
+
 class ReadOutput(Message, frozen=True, tag="read"):
     """Ask for at most ``size`` bytes of output from ``offset`` (-1: the oldest kept)."""
 
@@ -545,7 +552,7 @@ class Upgraded(Message, frozen=True, tag="upgraded"):
 
 ToHost = (
     Hello | Ping | Pong | Open | List | Info | Attach | Detach | Credit | Seen | Input | Resize | Signal | Kill | Keep | Rename
-    | Forget | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
+    | Forget | Fork | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
     | Signed | GetIdentity | Enrol | Revoke | Invite | Renew
 )  # fmt: skip
 ToClient = (

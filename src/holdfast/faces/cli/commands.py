@@ -320,6 +320,17 @@ def forget(names: tuple[str, ...]) -> None:
             host.forget(name)
 
 
+@cli.command(short_help="Copy a running session: refused, with what stands against it.")
+@name_argument()
+def fork(name: str) -> None:
+    """Copy a running session. No host can do that yet, so this is refused; it says what two copies would have shared.
+
+    Nothing is begun instead: a command that ran again would repeat what it did to the world outside.
+    """
+    with there(name) as (host, session):
+        host.fork(session)
+
+
 cli.add_command(reach.up)
 cli.add_command(people.share)
 cli.add_command(people.join)
