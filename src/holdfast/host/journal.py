@@ -1,6 +1,6 @@
 """Keep one session's journal on disk: append-only segments, written before an append returns, synced soon after.
 
-Not here: what a record means and how a chain is checked (core.journal), who syncs (host.syncer).
+Not here: what a record means and how a chain is checked (core.journal), frames in a file (journalfile), who syncs (syncer).
 
 A folder holds segments named by the position of their first record. A segment is a row of frames: mark, length, CRC-32,
 payload. The first is an anchor, the others are records. After a crash of the host nothing is lost, since every append
@@ -10,11 +10,9 @@ was written; after a power cut at most the last 200 ms are.
 import contextlib
 import fcntl
 import os
-import struct
 import time
-import zlib
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,7 +21,6 @@ from holdfast.core.inputs import Inputs
 from holdfast.core.journal import (
     FORMAT,
     GENESIS,
-    RECORD_BYTES_MAX,
     Anchor,
     Chain,
     Fault,
@@ -32,13 +29,13 @@ from holdfast.core.journal import (
     Sealed,
     Verdict,
     decoded,
-    decoded_anchor,
     digest,
     encoded,
     is_torn,
     verify,
 )
 from holdfast.core.seqs import Seqs
+from holdfast.host.journalfile import ANCHOR, HEAD_BYTES, RECORD, Scan, Segment, framed, is_record, scanned
 from holdfast.host.syncer import Syncer, shared
 
 SEGMENT_BYTES: Final = 4 << 20
@@ -48,10 +45,6 @@ READ_BYTES_MAX: Final = 2 << 20  # of one ``read``
 TORN_BYTES_MAX: Final = 4 << 20  # of cut-off bytes kept aside
 TORN_KEPT: Final = 8  # such files per journal
 SUFFIX: Final = ".hfj"
-_HEAD: Final = struct.Struct(">4sII")  # mark, payload bytes, CRC-32 of the payload
-_RECORD: Final = b"\xf5HFr"
-_ANCHOR: Final = b"\xf5HFa"
-_EVERY: Final = 64  # one offset in this many records is remembered
 
 
 class TornTail(NamedTuple):
@@ -81,114 +74,6 @@ class Damage(NamedTuple):
         )
 
 
-class _Frame(NamedTuple):
-    offset: int
-    end: int
-    mark: bytes
-    payload: bytes
-
-
-def _frame(mark: bytes, payload: bytes) -> bytes:
-    return _HEAD.pack(mark, len(payload), zlib.crc32(payload)) + payload
-
-
-def _frame_at(data: bytes, offset: int) -> _Frame | None:
-    if offset + _HEAD.size > len(data):
-        return None
-    mark, size, crc = _HEAD.unpack_from(data, offset)
-    start = offset + _HEAD.size
-    if mark not in (_RECORD, _ANCHOR) or size > RECORD_BYTES_MAX or start + size > len(data):
-        return None
-    payload = data[start : start + size]
-    return _Frame(offset, start + size, mark, payload) if zlib.crc32(payload) == crc else None
-
-
-def _next_frame(data: bytes, offset: int) -> _Frame | None:
-    """Return the first whole record frame at or after ``offset``."""
-    while (offset := data.find(_RECORD, offset)) >= 0:
-        found = _frame_at(data, offset)
-        if found is not None:
-            return found
-        offset += 1
-    return None
-
-
-def _is_record(payload: bytes) -> bool:
-    try:
-        decoded(payload)
-    except ValueError:
-        return False
-    return True
-
-
-class _Scan(NamedTuple):
-    anchor: Anchor | None
-    frames: list[_Frame]  # records only
-    bad: list[tuple[int, int]]  # ranges of bytes that are no frame; the last may be the tail
-    size: int
-
-
-def _scan(data: bytes) -> _Scan:
-    anchor: Anchor | None = None
-    frames: list[_Frame] = []
-    bad: list[tuple[int, int]] = []
-    offset = 0
-    while offset < len(data):
-        frame = _frame_at(data, offset)
-        if frame is None:
-            frame = _next_frame(data, offset + 1)
-            bad.append((offset, frame.offset if frame else len(data)))
-            if frame is None:
-                break
-        if frame.mark == _RECORD:
-            frames.append(frame)
-        elif offset == 0:
-            with contextlib.suppress(ValueError):
-                anchor = decoded_anchor(frame.payload)
-        offset = frame.end
-    return _Scan(anchor, frames, bad, len(data))
-
-
-class _Segment:
-    """One file. ``marks``: offset of every 64th record, once it has been scanned."""
-
-    def __init__(self, path: Path, first: int, size: int = 0) -> None:
-        self.path, self.first, self.size = path, first, size
-        self.count = 0
-        self.marks: list[int] | None = None
-        self.positions: list[int] = []  # of the marked records
-
-    def note(self, position: int, offset: int) -> None:
-        if self.marks is None:
-            self.marks = []
-        if self.count % _EVERY == 0:
-            self.marks.append(offset)
-            self.positions.append(position)
-        self.count += 1
-
-    def index(self) -> None:
-        """Scan the file for the offsets of its records. Raises OSError."""
-        self.count, self.marks, self.positions = 0, [], []
-        for frame in _scan(self.path.read_bytes()).frames:
-            with contextlib.suppress(ValueError):
-                self.note(decoded(frame.payload).position, frame.offset)
-
-    def records(self, position: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (position, encoding) from ``position`` on; unreadable ones are passed over. Raises OSError."""
-        if self.marks is None:
-            self.index()
-        marks = self.marks or []
-        with self.path.open("rb") as file:
-            for at in range(max(bisect_right(self.positions, position) - 1, 0), len(marks)):
-                file.seek(marks[at])
-                data = file.read(marks[at + 1] - marks[at]) if at + 1 < len(marks) else file.read()
-                for frame in _scan(data).frames:
-                    with contextlib.suppress(ValueError):
-                        found = decoded(frame.payload).position
-                        if found >= position:
-                            yield found, frame.payload
-
-
 class Journal:
     """The journal of one session, open for appending by this process alone.
 
@@ -211,7 +96,7 @@ class Journal:
         self._chain = Chain()
         self._stored = (0, GENESIS)  # position and hash of the last record on disk
         self._held: list[Sealed] = []  # part of the chain, not on disk: it refused them so far
-        self._segments: list[_Segment] = []
+        self._segments: list[Segment] = []
         self._owed: list[tuple[str, dict[str, Any]]] = []  # records about ourselves that come before the next one
         self._fd = -1
         self._lock = -1
@@ -262,13 +147,13 @@ class Journal:
         for name in sorted(os.listdir(self.folder)):
             if name.endswith(SUFFIX) and name[: -len(SUFFIX)].isdigit():
                 path = self.folder / name
-                self._segments.append(_Segment(path, int(name[: -len(SUFFIX)]), path.stat().st_size))
+                self._segments.append(Segment(path, int(name[: -len(SUFFIX)]), path.stat().st_size))
 
     def _recover(self) -> None:
         while self._segments:
             segment = self._segments[-1]
-            scan = _scan(segment.path.read_bytes())
-            if any(_is_record(frame.payload) for frame in scan.frames) or (scan.anchor and not scan.frames):
+            scan = scanned(segment.path.read_bytes())
+            if any(is_record(frame.payload) for frame in scan.frames) or (scan.anchor and not scan.frames):
                 self._take_over(segment, scan)
                 return
             # A crash while it was begun, or nothing but damage: it holds no record. Kept aside, never in the way.
@@ -278,7 +163,7 @@ class Journal:
             self._segments.pop()
             self._owe_tail(self.tail)
 
-    def _take_over(self, segment: _Segment, scan: _Scan) -> None:
+    def _take_over(self, segment: Segment, scan: Scan) -> None:
         position, head = (scan.anchor.first - 1, scan.anchor.head) if scan.anchor else (segment.first - 1, b"")
         for frame in scan.frames:
             try:
@@ -308,12 +193,12 @@ class Journal:
         else:
             self._fd = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC)
 
-    def _damaged(self, position: int, segment: _Segment, offset: int, why: str) -> None:
+    def _damaged(self, position: int, segment: Segment, offset: int, why: str) -> None:
         if all(each.position != position for each in self.damage):
             self.damage.append(Damage(position, segment.path, offset, why))
             self.damage.sort(key=lambda each: each.position)
 
-    def _cut(self, segment: _Segment, good: int) -> None:
+    def _cut(self, segment: Segment, good: int) -> None:
         """Cut an unfinished write off, keeping its bytes aside if the disk lets us."""
         kept: Path | None = segment.path.with_name(f"{segment.path.stem}-{good}.torn")
         with segment.path.open("r+b") as file:
@@ -435,7 +320,7 @@ class Journal:
             raise StorageFailed(f"the journal in {self.folder} is closed; nothing was recorded")
         try:
             sealed = self._seal(kind, operator, body, at_ns)
-            self._make_room(_HEAD.size + len(sealed.data), at_ns)
+            self._make_room(HEAD_BYTES + len(sealed.data), at_ns)
             if sealed.record.position != self.position + 1 or sealed.record.prev != self.head:
                 sealed = self._seal(kind, operator, body, at_ns)  # a ``carried`` record came first
             self._put(sealed)
@@ -457,13 +342,13 @@ class Journal:
     def _file(self, sealed: Sealed) -> None:
         """Put a sealed record on disk. Raises OSError; the file is as it was then."""
         segment = self._segments[-1]
-        frame = _frame(_RECORD, sealed.data)
+        frame = framed(RECORD, sealed.data)
         self._store(segment, frame)
         segment.note(sealed.record.position, segment.size - len(frame))
         self._stored = (sealed.record.position, sealed.head)
         self._syncer.dirty(self._fd, str(self.folder))
 
-    def _store(self, segment: _Segment, frame: bytes) -> None:
+    def _store(self, segment: Segment, frame: bytes) -> None:
         """Add ``frame`` to the file, whole or not at all. Raises OSError."""
         if self._ragged:
             os.ftruncate(self._fd, segment.size)
@@ -505,7 +390,7 @@ class Journal:
     def _begin(self, first: int, why: str) -> None:
         """Begin a segment whose first record will be ``first``. Raises OSError; nothing changed then."""
         path = self.folder / f"{first:020d}{SUFFIX}"
-        anchor = _frame(_ANCHOR, encoded(Anchor(FORMAT, self.session, first, *self._stored, why)))
+        anchor = framed(ANCHOR, encoded(Anchor(FORMAT, self.session, first, *self._stored, why)))
         if path.exists():  # of a beginning that failed: had it a record, ours would be higher
             os.replace(path, path.with_suffix(".torn"))
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -520,7 +405,7 @@ class Journal:
         if self._fd >= 0:
             self._syncer.retire(self._fd, str(self.folder))
         self._fd, self._ragged = fd, False
-        self._segments.append(_Segment(path, first, len(anchor)))
+        self._segments.append(Segment(path, first, len(anchor)))
         if not self._held:
             self._chain = Chain(position=first - 1, head=self.head)
         self._syncer.dirty(fd, str(self.folder))
@@ -562,7 +447,7 @@ class Journal:
         total = Verdict(0, 0, GENESIS)
         try:
             for index, segment in enumerate(self._segments):
-                scan = _scan(segment.path.read_bytes())
+                scan = scanned(segment.path.read_bytes())
                 after, head = segment.first - 1, (scan.anchor.head if scan.anchor else total.head)
                 if index and (scan.anchor is None or scan.anchor.after != total.last or head != total.head):
                     why = f"segment {segment.path.name} does not continue record {total.last}"
