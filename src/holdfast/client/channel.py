@@ -19,6 +19,7 @@ from holdfast.client.connection import error_of
 from holdfast.client.lean import fresh_id
 from holdfast.core.errors import BadMessage, HoldError, HostUnreachable, Timeout, WrongVersion
 from holdfast.wire import messages as wire
+from holdfast.wire.doubts import doubted
 from holdfast.wire.framing import client_inbox, framed
 
 A = TypeVar("A", bound=wire.Message)
@@ -34,11 +35,16 @@ Item = wire.Output | wire.Gap | wire.Event | wire.Detached | wire.Keyframe | wir
 
 @dataclass(eq=False)
 class Ask:
-    """A request under way. ``again``: it may be asked twice without harm."""
+    """A request under way. ``again``: it may be asked twice without harm; ``repeated``: it was.
+
+    ``sent``: it was given to a connection.
+    """
 
     request: wire.Message
     answer: asyncio.Future[wire.ToClient]
     again: bool
+    sent: bool = False
+    repeated: bool = False
 
 
 @dataclass(eq=False)
@@ -150,7 +156,7 @@ class Channel:
         ref: int = request.ref  # type: ignore[attr-defined]
         ask = Ask(request, asyncio.get_running_loop().create_future(), again)
         self._asks[ref] = ask
-        self._send(request)
+        ask.sent = self._send(request)
         try:
             async with asyncio.timeout(timeout):
                 got = await ask.answer
@@ -234,10 +240,12 @@ class Channel:
 
     # ---- the connection ----
 
-    def _send(self, message: wire.Message) -> None:
-        """Send if there is a connection; what matters is said again when there is another."""
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(framed(message))
+    def _send(self, message: wire.Message) -> bool:
+        """Send if there is a connection, and tell whether; what matters is said again when there is another."""
+        if self._writer is None or self._writer.is_closing():
+            return False
+        self._writer.write(framed(message))
+        return True
 
     def _attach(self, feed: Feed) -> None:
         cursor = feed.cursor if feed.offset is None else ""
@@ -325,13 +333,17 @@ class Channel:
         except HoldError as error:
             await self._hang_up()
             self._fail_all(error)
+        finally:
+            if self._writer is not None:  # a loop that is wound up under us cancels this task and nothing else
+                self._writer.close()
 
     def _resume(self) -> None:
         for feed in list(self._feeds.values()):
             if not feed.over:
                 self._attach(feed)
         for ask in list(self._asks.values()):
-            self._send(ask.request)
+            ask.repeated = ask.sent
+            ask.sent = self._send(ask.request) or ask.sent
 
     def _fail_unrepeatable(self) -> None:
         for ask in list(self._asks.values()):
@@ -378,9 +390,11 @@ class Channel:
         feed.put(message)
 
     def _failed(self, message: wire.Failed) -> None:
+        ask = self._asks.get(message.ref)
+        if ask is not None and ask.repeated and isinstance(ask.request, wire.Input):
+            message = doubted(message, ask.request)  # the first time it may have been typed (I5)
         error = error_of(message)
         assert isinstance(error, HoldError)
-        ask = self._asks.get(message.ref)
         if ask is not None:
             if not ask.answer.done():
                 ask.answer.set_exception(error)

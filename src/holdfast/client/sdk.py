@@ -144,6 +144,8 @@ class Session:
     ``async with session:`` attaches, so that no output from then on is missed, and detaches at the end.
     """
 
+    last: wire.SessionInfo  # what was last heard of it
+
     def __init__(self, client: Client, info: wire.SessionInfo, since: Cursor | None, offset: int | None) -> None:
         self._client, self._channel, self.last = client, client._channel, info
         self._cursor = since
