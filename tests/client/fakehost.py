@@ -253,6 +253,8 @@ class Connection(asyncio.Protocol):
             case wire.Attach():
                 self.attach(session, ask)
             case wire.Input():
+                if self.host.refuses:
+                    raise NoSuchSession(session.id)
                 answer = session.type(ask, self.client)
                 if self.host.mute_typed:
                     self.host.mute_typed -= 1
@@ -332,6 +334,7 @@ class FakeHost:
         self.heard: list[wire.Message] = []
         self.deaf: set[type] = set()  # requests that are never answered
         self.generation, self.outcome, self.mute_typed = 0, "applied", 0
+        self.refuses = False  # every input, as if its author might not see the session any more
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, name="fake host")
         self._server: asyncio.Server | None = None

@@ -130,6 +130,28 @@ def test_unacknowledged_input_is_sent_again_under_its_number_and_typed_once(host
     assert asked == [1, 1] and host.sessions[0].inputs == [b"once\n"]
 
 
+def test_input_that_is_refused_when_it_is_sent_again_is_unknown(host: FakeHost) -> None:
+    """I5: it was typed, the answer was lost, and who typed may no more when it asks again."""
+
+    async def story() -> None:
+        async with hf.connect(host.socket) as client:
+            session = await client.open("a", argv=["cat"])
+            host.mute_typed = 1
+            sending = asyncio.create_task(session.send("once\n"))
+            await asyncio.to_thread(host.wait_for, lambda: host.sessions[0].inputs)
+            await asyncio.to_thread(host.stop)
+            host.refuses = True
+            await asyncio.to_thread(host.start)
+            with pytest.raises(hf.InputUnknown) as caught:
+                await sending
+            assert caught.value.details["refused"] == "no-such-session"
+            with pytest.raises(hf.NoSuchSession):
+                await session.send("never\n")
+
+    run(story())
+    assert host.sessions[0].inputs == [b"once\n"]
+
+
 def test_input_of_unknown_outcome_is_an_error_that_says_so(host: FakeHost) -> None:
     async def story() -> None:
         async with hf.connect(host.socket) as client:

@@ -174,6 +174,21 @@ def test_unknown_input_is_said_and_not_repeated(host: FakeHost) -> None:
     assert host.sessions[0].inputs == [b"x"]
 
 
+def test_input_that_is_refused_when_it_is_sent_again_is_unknown(host: FakeHost) -> None:
+    """I5: its first answer was lost, so that it is refused now does not say that it was not typed."""
+    with attached(host) as screen:
+        host.mute_typed = 1
+        screen.type(b"x")
+        host.wait_for(lambda: host.sessions[0].inputs)
+        host.stop()
+        host.refuses = True
+        host.start()
+        screen.expect(rb"whether your last 1 typed bytes arrived is unknown")
+        screen.type(b"y")
+        screen.expect(rb"not typed: no session")
+    assert host.sessions[0].inputs == [b"x"]
+
+
 def test_help_is_shown_and_any_key_returns_to_the_screen(host: FakeHost) -> None:
     with attached(host) as screen:
         screen.type(b"\x1c?")

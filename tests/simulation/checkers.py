@@ -137,8 +137,10 @@ def _told_the_truth(world: "World", program: Any, session: str, begun: dict[Any,
                 true = position == answer.position and not got
             case "input-unknown":
                 true = position in world.terminal(session).doubtful
-            case _:  # refused for a reason: the first time it was asked that is all there is to it
-                true = position is None or (session, answer.seq) in program.resent
+            case "doubted":  # it was refused, and may have been there before
+                true = (session, answer.seq) in program.resent | program.retried
+            case _:  # refused for a reason, and not typed either
+                true = position is None
         if not true:
             raise Violation("input_at_most_once", f"{program.name} was told {answer}, the terminal took {got!r}")
 

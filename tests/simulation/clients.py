@@ -1,5 +1,6 @@
 """A client program: mirrors ``client/meeting`` and ``client/remote.Bridge``, and of ``client/channel`` that what was not
-answered is asked again under its number. Real are ``Link``, ``Dialled``, ``Pace``, ``signing`` and ``verify_host_record``.
+answered is asked again under its number. Real are ``Link``, ``Dialled``, ``Doubts``, ``Pace``, ``signing``,
+``verify_host_record``.
 
 A program holds its id, its key and a cursor. What outlives it is the profile of its operator's machine: the newest host
 record that was seen. ``Program`` dies; another one takes over with the session's id and the offset alone.
@@ -20,7 +21,8 @@ from holdfast.core.identity import HostRecord
 from holdfast.wire import messages as wire
 from holdfast.wire import relay, signing
 from holdfast.wire.channel import Initiator, prologue
-from holdfast.wire.facts import CarrierDead, CarrierEnded, Closed, Delivered, Event, LinkFull, Unresumable
+from holdfast.wire.doubts import Doubts, doubted
+from holdfast.wire.facts import CarrierDead, CarrierEnded, Closed, Delivered, Event, LinkFull, Resumed, Unresumable
 from holdfast.wire.framing import TO_CLIENT_BYTES_MAX, TO_HOST_BYTES_MAX
 from holdfast.wire.introduction import Dialled, Introduce
 from holdfast.wire.link import CONTROL, INPUT, Limits, Link, State
@@ -208,6 +210,7 @@ class Program:
         self._up = False
         self._pace = Pace(now=self.now, bounds=PACE)
         self._asked.clear()
+        self._doubts = Doubts()
         self._say(wire.Hello(1, self.client, "sim"))
         self.follow()
         for seq, asked in self.unanswered.items():
@@ -355,6 +358,8 @@ class Program:
         if carrier.accepted is not None and not self._up:
             self._up = True
             assert carrier.secure is not None
+            if carrier.number > 1:  # and these were perhaps under way on an earlier one
+                self.ledger.retried |= {(self.session, seq) for seq in self.unanswered}
             self.ledger.channels[carrier.secure.handshake_hash] = (
                 self.host,
                 self.ledger.version_seen.get(self.host, 0),
@@ -404,6 +409,8 @@ class Program:
                 case Delivered():
                     self.world.ledger.heard[self.link.id, "client"][event.lane].append(event.data)
                     self._hear(_decoder.decode(event.data))
+                case Resumed():
+                    self._doubts.met(event.carrier)
                 case Closed() | Unresumable():
                     if isinstance(event, Unresumable) and event.cause in (Cause.BROKEN, Cause.FORGOTTEN):
                         self.world.ledger.broken.append(f"{self.name}: {event.cause.name} {event.text}")
@@ -447,6 +454,7 @@ class Program:
         ref = next(self._refs)
         message = msgspec.structs.replace(message, ref=ref)
         self._asked[ref] = (kind, message.session, seq)
+        self._doubts.said(message, carrier=self.link.carrier + (self.link.state is State.DOWN))
         if signing.verb_of(message) in signing.SIGNED:
             message = self.signed(message, seq)
         self._say(message, INPUT if kind == "input" else CONTROL)
@@ -500,6 +508,8 @@ class Program:
     # ---- what it hears ----
 
     def _hear(self, message: Any) -> None:
+        if "refusal believed" not in self.world.flags:
+            message = self._doubts.told(message)
         asked = self._asked.pop(getattr(message, "ref", 0), None)
         match message:
             case wire.Output():
@@ -548,10 +558,12 @@ class Program:
         self.ledger.answers.append(facts.Answer(session, seq, outcome, written, position))
 
     def _refused(self, asked: tuple[str, str, int], error: wire.Failed) -> None:
-        kind, session, _ = asked
+        kind, session, seq = asked
         self.world.scheduler.say(self.name, "refused:", kind, error.code)
         if kind == "input":
-            self._answered(asked, error.code, 0, 0)
+            if (session, seq) in self.ledger.resent and "refusal of what was repeated believed" not in self.world.flags:
+                error = doubted(error, wire.Input(0, session, seq, b""))
+            self._answered(asked, "doubted" if "refused" in error.details else error.code, 0, 0)
         elif kind == "attach":
             self.following = None
             self.after(AGAIN_S, self._again, self._bridges)

@@ -21,7 +21,8 @@ class Sent(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a client program was told of one of its inputs. ``outcome`` is the error's code if it was one."""
+    """What a client program was told of one of its inputs. ``outcome`` is the error's code if it was one, ``doubted`` if
+    the client itself does not believe that error."""
 
     session: str
     seq: int
@@ -66,7 +67,8 @@ class Program:
     operator: bytes
     honest: bool
     typed: dict[tuple[str, int], bytes] = field(default_factory=dict)
-    resent: set[tuple[str, int]] = field(default_factory=set)
+    resent: set[tuple[str, int]] = field(default_factory=set)  # asked again on another link
+    retried: set[tuple[str, int]] = field(default_factory=set)  # unanswered when a later carrier of its link came up
     answers: list[Answer] = field(default_factory=list)
     statements: dict[bytes, str] = field(default_factory=dict)  # signed, by verb
     channels: dict[bytes, tuple[int, int]] = field(default_factory=dict)  # handshake hash -> host, newest version shown

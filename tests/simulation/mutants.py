@@ -156,6 +156,7 @@ MUTANTS = (
     Mutant("dead carrier kept", "rights", checkers.comes_to_rest, 150),
     Mutant("last words unsaid", "faults", checkers.comes_to_rest, 60),
     Mutant("old record kept", "hostile", checkers.comes_to_rest, 150),
+    Mutant("refusal of what was repeated believed", "hostile", checkers.input_at_most_once, 150),
 )
 """``within`` stays below what the worlds without a mutant are run for (test_worlds.NORMAL)."""
 

@@ -29,6 +29,7 @@ from holdfast.core.ids import is_session_id
 from holdfast.wire import messages as wire
 from holdfast.wire import signing
 from holdfast.wire.channel import Initiator, prologue
+from holdfast.wire.doubts import Doubts
 from holdfast.wire.facts import CarrierDead, CarrierEnded, Closed, Delivered, Event, LinkFull, Resumed, Unresumable
 from holdfast.wire.framing import TO_CLIENT_BYTES_MAX, TO_HOST_BYTES_MAX, framed, host_inbox
 from holdfast.wire.introduction import Dialled, Introduce
@@ -93,7 +94,7 @@ class Bridge:
         self._carrier: Dialled | None = None
         self._route: Route | None = None
         self._carry: Callable[[Sequence[bytes]], None] | None = None
-        self._names = _Names()
+        self._names, self._doubts = _Names(), Doubts()
         self._client, self._host_id = "", host_id(target.host)
         self._began, self._ever = self._loop.time(), False
         # Of signed verbs other than input: above those of an earlier link of the same program, which has the same name.
@@ -223,7 +224,7 @@ class Bridge:
                 case CarrierEnded() | CarrierDead():
                     self._give_up(doubt=isinstance(event, CarrierDead))
                 case Resumed():
-                    pass
+                    self._doubts.met(event.carrier)
 
     def _give_up(self, *, doubt: bool = True) -> None:
         """End the carrier, so that another is dialled; with ``doubt`` its relay is not believed to be there, either."""
@@ -272,7 +273,8 @@ class Bridge:
             if (asking := self._asking.pop(ref, None)) is not None and not asking.done():
                 asking.set_result(None)
             return
-        self._write(len(data).to_bytes(4, "big") + data)
+        told = self._doubts.told(message)
+        self._write(len(data).to_bytes(4, "big") + data if told is message else bytes(framed(told)))
 
     def _say_locally(self, message: wire.Message) -> None:
         self._write(bytes(framed(message)))
@@ -369,6 +371,7 @@ class Bridge:
             self._link.say(lane, _encode(said))
         except LinkFull:
             return False
+        self._doubts.said(message, carrier=self._link.carrier + (self._link.state is State.DOWN))
         return True
 
     def _fail(self, message: wire.ToHost, error: HoldError) -> None:

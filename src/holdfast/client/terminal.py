@@ -90,6 +90,7 @@ class Viewer(Conversation):
         self.unsent = bytearray()
         self.flying: dict[int, bytes] = {}  # by number: sent and not acknowledged
         self.refs: dict[int, int] = {}  # request -> number of the input
+        self.repeated = 0  # inputs up to this number were sent more than once
         # what lies over the session's screen: then output is discarded, and a repaint follows
         self.overlay = ""  # help, notice or lost
         self.overlay_until: float | None = None
@@ -161,6 +162,7 @@ class Viewer(Conversation):
         if self.overlay == "lost":
             self.overlay = ""
         self.refs.clear()
+        self.repeated = max(self.flying, default=self.repeated)
         for seq, data in self.flying.items():
             self._say(seq, data)
         self._send_typed()
@@ -168,8 +170,12 @@ class Viewer(Conversation):
     def _failed(self, message: list[Any]) -> None:
         ref, no = message[1], refusal(message)
         if ref in self.refs:
-            self.flying.pop(self.refs.pop(ref), None)
-            self._cover("notice", f"not typed: {no.message}", monotonic() + NOTICE_S)
+            seq = self.refs.pop(ref)
+            data = self.flying.pop(seq, b"")
+            if seq <= self.repeated or no.code == "input-unknown":  # it may have been typed the first time (I5)
+                self._unknown(len(data))
+            else:
+                self._cover("notice", f"not typed: {no.message}", monotonic() + NOTICE_S)
         elif ref not in (0, self.attach_ref):
             return
         elif self.ever and no.code == "session-ended":
@@ -393,16 +399,16 @@ class Viewer(Conversation):
         self.refs.pop(ref, None)
         size = len(self.flying.pop(seq, b""))
         if outcome == "unknown":
-            self._cover(
-                "notice",
-                f"whether your last {size} typed bytes arrived is unknown; look before you repeat them",
-                monotonic() + 2 * NOTICE_S,
-            )
+            self._unknown(size)
         elif outcome == "refused":
             self._cover("notice", f"{size} typed bytes were refused; they were not typed", monotonic() + NOTICE_S)
         elif outcome == "partial":
             self._cover("notice", f"only {written} of your last {size} typed bytes were taken", monotonic() + NOTICE_S)
         self._send_typed()
+
+    def _unknown(self, size: int) -> None:
+        text = f"whether your last {size} typed bytes arrived is unknown; look before you repeat them"
+        self._cover("notice", text, monotonic() + 2 * NOTICE_S)
 
     # ---- what we say over the session's screen ----
 

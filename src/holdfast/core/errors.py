@@ -219,6 +219,128 @@ class TooMany(Refused):
     code = "too-many"
 
 
+class OutOfTurn(Refused):
+    """Somebody may act in this session, but not now: control, a pause or the world itself stands against it. Nothing
+    reached the terminal. Source: docs/operators.md."""
+
+    code = "out-of-turn"
+
+
+class NotYourTurn(OutOfTurn):
+    """Another operator has control. ``details``: ``holder``, ``kind`` of it, ``state``, ``term``."""
+
+    code = "not-in-control"
+
+    def __init__(self, holder: str, kind: str, state: str, term: int) -> None:
+        super().__init__(
+            f"{holder} ({kind}) has control; nothing was typed",
+            do="ask for control, or wait until it is given or released; a person may take it",
+            holder=holder,
+            kind=kind,
+            state=state,
+            term=term,
+        )
+
+
+class StaleTerm(OutOfTurn):
+    """Control changed after the sender last heard of it. ``details``: ``term`` now, ``seen``, ``changed_by``, ``how``."""
+
+    code = "stale-term"
+
+    def __init__(self, seen: int, term: int, changed_by: str, how: str) -> None:
+        why = f"control changed hands since this was sent ({how} by {changed_by})" if changed_by else how
+        super().__init__(
+            f"{why}; it was dropped and nothing was typed",
+            do="look at the session and who has control, then send it again if it still makes sense",
+            seen=seen,
+            term=term,
+            changed_by=changed_by,
+            how=how,
+        )
+
+
+class StaleBasis(OutOfTurn):
+    """What an AI operator had seen is no longer so. ``details``: ``changed_by``, ``position``, ``what`` (input, command)."""
+
+    code = "stale-basis"
+
+    def __init__(self, what: str, changed_by: str, position: int) -> None:
+        said = f"{changed_by} typed" if what == "input" else "the command that runs is another one"
+        super().__init__(
+            f"the session moved on since you looked ({said}); nothing was typed",
+            do="observe it again and decide anew",
+            what=what,
+            changed_by=changed_by,
+            position=position,
+        )
+
+
+class Paused(OutOfTurn):
+    """A person paused every operator that is not one. ``details``: ``by``, ``term``."""
+
+    code = "paused"
+
+    def __init__(self, by: str, term: int) -> None:
+        super().__init__(
+            f"{by} paused AI operators in this session; nothing was done, and you may go on watching",
+            do="wait until a person resumes it; you may ask for control meanwhile",
+            by=by,
+            term=term,
+        )
+
+
+class Private(OutOfTurn):
+    """A person made the session private: only people see it and act in it. ``details``: ``by``, ``term``."""
+
+    code = "private"
+
+    def __init__(self, by: str, term: int) -> None:
+        super().__init__(
+            f"{by} made this session private for the moment; nothing was done and nothing of it is shown",
+            do="wait until it is public again; you may ask for control meanwhile",
+            by=by,
+            term=term,
+        )
+
+
+class LineBusy(OutOfTurn):
+    """Somebody else has typed a line that is not submitted. ``details``: ``by``, ``free_in_s`` if they stop typing."""
+
+    code = "line-busy"
+
+    def __init__(self, by: str, free_in_s: float) -> None:
+        super().__init__(
+            f"{by} is typing a line; your bytes were not put into it",
+            do=f"wait for their Enter, or until they have not typed for {max(free_in_s, 0):.0f} s; a person may take control",
+            by=by,
+            free_in_s=round(free_in_s, 3),
+        )
+
+
+class TooFast(OutOfTurn):
+    """An operator that is no person acts more often than it may. ``details``: ``retry_in_s``."""
+
+    code = "too-fast"
+
+    def __init__(self, retry_in_s: float) -> None:
+        super().__init__(
+            "this operator acts faster than the host allows; nothing was done",
+            do=f"go on in {retry_in_s:.2f} s, and send more in one input",
+            retry_in_s=round(retry_in_s, 3),
+        )
+
+
+class NoControl(OutOfTurn):
+    """An operator of this kind, or with this right, cannot do that with control at all. ``details``: ``act``, ``kind``."""
+
+    code = "no-control"
+
+    def __init__(self, act: str, kind: str, why: str) -> None:
+        super().__init__(
+            f"{why}; control was not changed and nothing was typed", do="ask a person who may", act=act, kind=kind
+        )
+
+
 class StorageFailed(HoldError):
     """The disk refused; the execution goes on, and what was not kept is marked."""
 
