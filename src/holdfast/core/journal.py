@@ -43,6 +43,8 @@ class Kind(enum.StrEnum):
     REAP_WARNING = "reap-warning"  # at, why
     REAP_CANCELLED = "reap-cancelled"  # why
     GAP = "gap"  # start, end, why: output that is not kept
+    OUTPUT = "output"  # sums: [start, end, SHA-256] of output as it was archived
+    CHECKPOINT = "checkpoint"  # number, signed: the host's word on where the chain stands before this record
     OOM = "oom"  # the kernel killed for memory
     COMMAND = "command"
     EXPORT = "export"

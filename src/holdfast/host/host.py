@@ -33,6 +33,7 @@ from holdfast.host.holders import Holder, Keeper, Plan
 from holdfast.host.identity import Identity, now_s
 from holdfast.host.invitations import Invitations
 from holdfast.host.journal import Journal
+from holdfast.host.notary import Notary
 from holdfast.host.output import Output
 from holdfast.host.relays import Relays
 from holdfast.host.session import Session, exit_code
@@ -70,6 +71,7 @@ class Host:
         self.shelf = Shelf(places.sessions)
         self.groups = Groups.find(str(places.state))
         self.identity = Identity(places.state / "identity")
+        self.notary = Notary(self.identity)
         self.archiver = Archiver()
         self.views = Views(source=self, on_reply=self._reply, on_state=self._view_state)
         self._keeper: Keeper | None = None
@@ -118,8 +120,8 @@ class Host:
             self.id, self.generation = host, int(generation) + 1
         except (FileNotFoundError, ValueError):
             self.id, self.generation = host_id(secrets.token_bytes(16)), 1
-        if self.identity.exists:
-            self.id = identity_core.host_id(self.identity.pair.key)
+        if (pair := self.notary.pair) is not None:
+            self.id = identity_core.host_id(pair.key)
         store.write_durably(path, f"{self.id} {self.generation}\n".encode())
 
     async def keeper(self) -> Keeper:
@@ -177,6 +179,7 @@ class Host:
         for session in self.running():
             session.keep_view()
             session.flush()
+            session.binding.look()
             session.bell.archive()
         await self._try_strangers()
         self._forget_old()
@@ -321,11 +324,13 @@ class Host:
         return next(f"{stem}-{n}" for n in range(2, len(taken) + 3) if f"{stem}-{n}" not in taken)
 
     def _journal(self, sheet: Sheet) -> Journal:
-        return Journal.open(
+        journal = Journal.open(
             self.shelf.of(sheet.id) / "journal",
             session=sheet.id, incarnation=sheet.incarnation, generation=self.generation,
             keep_bytes=self.config.journal_bytes, segment_bytes=SEGMENT_BYTES,
         )  # fmt: skip
+        journal.notary = self.notary
+        return journal
 
     def _output(self, sheet: Sheet) -> Output:
         archive = Archive(self.shelf.of(sheet.id) / "output", keep_bytes=self.config.archive_bytes)
@@ -458,7 +463,7 @@ class Host:
         return wire.Status(
             ref, os.getpid(), self.generation, self.started_at, self.software, len(self.running()), self.keeper_pid,
             self.views.pids, str(places.runtime), str(places.state),
-            (*self.notes, *strange, *self.groups.notes, *self.views.notes),
+            (*self.notes, *strange, *self.groups.notes, *self.views.notes, *filter(None, [self.notary.trouble])),
         )  # fmt: skip
 
     # ---- what views and archive need ----

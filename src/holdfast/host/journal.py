@@ -14,8 +14,9 @@ import time
 from bisect import bisect_right
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
+from holdfast.core.checkpoints import Bound
 from holdfast.core.errors import Corrupt, StorageFailed
 from holdfast.core.inputs import Inputs
 from holdfast.core.journal import (
@@ -44,7 +45,14 @@ KEEP_BYTES: Final = 64 << 20
 READ_BYTES_MAX: Final = 2 << 20  # of one ``read``
 TORN_BYTES_MAX: Final = 4 << 20  # of cut-off bytes kept aside
 TORN_KEPT: Final = 8  # such files per journal
+CHECKPOINT_BYTES: Final = 1024  # more than one takes, with its record
 SUFFIX: Final = ".hfj"
+
+
+class Signing(Protocol):
+    """Whoever signs for this host (notary)."""
+
+    def sign(self, journal: "Journal", at_ns: int) -> tuple[int, bytes] | None: ...
 
 
 class TornTail(NamedTuple):
@@ -79,7 +87,8 @@ class Journal:
 
     ``position`` and ``head`` name the last record (0 and 32 zero bytes: none), ``first`` the oldest kept. ``tail`` and
     ``damage`` say what ``open`` found; both have been recorded, or will be before the next append. ``generation``,
-    ``incarnation`` and ``epoch`` go into every record and may be set at any time. ``inputs`` and ``seqs`` follow every record.
+    ``incarnation`` and ``epoch`` go into every record and may be set at any time. ``inputs``, ``seqs`` and ``bound`` follow every
+    record.
     """
 
     def __init__(
@@ -89,7 +98,8 @@ class Journal:
         self.folder, self.session = folder, session
         self.segment_bytes, self.keep_bytes, self.held_bytes = segment_bytes, keep_bytes, held_bytes
         self.incarnation, self.epoch, self.generation = 1, 1, 0
-        self.inputs, self.seqs = Inputs(), Seqs()
+        self.inputs, self.seqs, self.bound = Inputs(), Seqs(), Bound()
+        self.notary: Signing | None = None  # who signs where the chain stands
         self.tail: TornTail | None = None
         self.damage: list[Damage] = []
         self._syncer = syncer
@@ -295,6 +305,26 @@ class Journal:
     def _learn(self, record: Record) -> None:
         self.inputs.learn(record)
         self.seqs.learn(record)
+        self.bound.learn(record)
+
+    def checkpoint(self, *, at_ns: int | None = None) -> Record | None:
+        """Have the host's key sign where the chain stands; None without a key. Raises StorageFailed: see ``append``."""
+        at_ns = time.time_ns() if at_ns is None else at_ns
+        self.flush()
+        self._pay(at_ns)
+        try:
+            self._make_room(CHECKPOINT_BYTES, at_ns)
+            return self._signed(at_ns)
+        except OSError as error:
+            raise _failed("cannot be written", error, self.folder) from None
+
+    def _signed(self, at_ns: int) -> Record | None:
+        """Write a checkpoint of the record before it. Raises OSError."""
+        if self._lock < 0 or self.notary is None or (made := self.notary.sign(self, at_ns)) is None:
+            return None
+        sealed = self._seal(Kind.CHECKPOINT, "host", {"number": made[0], "signed": made[1]}, at_ns)
+        self._put(sealed)
+        return sealed.record
 
     def advance(self, position: int, why: str) -> None:
         """Let the next record be ``position``, which is higher than it would be, and say why in an anchor.
@@ -382,8 +412,9 @@ class Journal:
             if segment.size + size > 2 * self.segment_bytes:
                 raise
             return  # no new file can be made, but this one still takes records
-        carried = self.inputs.carried()
-        if carried["clients"]:
+        self._signed(at_ns)  # of the anchor: what is kept verifies from a head that the host's key stands for
+        carried = {**self.inputs.carried(), "bound": self.bound.carried()}
+        if carried["clients"] or self.bound.output_end or self.bound.number:
             self._put(self._seal(Kind.CARRIED, "host", carried, at_ns))
         self._prune()
 

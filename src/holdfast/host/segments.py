@@ -23,6 +23,7 @@ import zstandard
 SEGMENT_BYTES: Final = 1 << 20  # of output in one file
 KEEP_BYTES: Final = 256 << 20  # compressed, per session
 CACHE_BYTES: Final = 16 << 20  # of decompressed segments, all sessions together
+SUMS_MAX: Final = 1024  # digests that nobody has taken, per session; of more output the oldest stays unbound
 GAPS_MAX: Final = 1024  # ranges remembered per session; beyond it neighbours are merged
 LEVEL: Final = 1
 _MAGIC: Final = b"HFA1"
@@ -45,6 +46,14 @@ class Chunk(NamedTuple):
     offset: int
     data: bytes
     why: str = ""
+
+
+class Sum(NamedTuple):
+    """The SHA-256 of output ``start``..``end``."""
+
+    start: int
+    end: int
+    digest: bytes
 
 
 class _Segment(NamedTuple):
@@ -111,6 +120,7 @@ class Archive:
         self._segments: list[_Segment] = []
         self._gaps: list[Gap] = []  # sorted, none overlaps
         self._unwritten: list[Gap] = []  # markers the disk did not take yet
+        self._sums: dict[int, Sum] = {}  # by start: of what was stored and nobody has taken the digest of
         self._list()
 
     def _list(self) -> None:
@@ -275,7 +285,8 @@ class Archive:
 
     def _store(self, start: int, data: bytes, durable: bool, replaces: _Segment | None = None) -> bool:
         packed = zstandard.ZstdCompressor(level=LEVEL).compress(data)
-        whole = _HEAD.pack(_MAGIC, start, len(data), hashlib.sha256(data).digest()) + packed
+        digest = hashlib.sha256(data).digest()
+        whole = _HEAD.pack(_MAGIC, start, len(data), digest) + packed
         segment = _Segment(start, len(data), len(whole))
         path = self.folder / segment.name
         fresh = path.with_suffix(".new")
@@ -302,6 +313,7 @@ class Archive:
             else:
                 self._segments.append(segment)
                 self._starts.append(start)
+            self._owe(Sum(start, start + len(data), digest))
         if replaces is not None:
             self._remove(replaces)
         if self._unwritten:
@@ -328,6 +340,37 @@ class Archive:
             for gap in old_gaps:
                 with contextlib.suppress(OSError):
                     os.unlink(self._marker(gap))
+
+    # -- digests, for whoever binds the output to something (notary) -----------------------------------------------------
+
+    def _owe(self, sum_: Sum) -> None:
+        self._sums[sum_.start] = sum_
+        if len(self._sums) > SUMS_MAX:
+            del self._sums[min(self._sums)]
+
+    def take_sums(self, most: int, *, whole: bool) -> list[Sum]:
+        """Return digests of what was stored since the last call, oldest first; ``whole``: of full segments alone.
+
+        A segment that grew after its digest was taken is given again, longer.
+        """
+        with self._lock:
+            found = [
+                self._sums[start] for start in sorted(self._sums)
+                if not whole or self._sums[start].end - start == SEGMENT_BYTES
+            ][:most]  # fmt: skip
+            for each in found:
+                del self._sums[each.start]
+        return found
+
+    def owe_sums(self, since: int) -> None:
+        """Have ``take_sums`` give what is kept of the output after ``since`` once more. Reads it; for a thread."""
+        with self._lock:
+            behind = [each for each in self._segments if each.end > since and each.start not in self._sums]
+        for segment in behind[-SUMS_MAX:]:
+            data = self._load(segment)
+            with self._lock:
+                if data is not None and segment in self._segments and segment.start not in self._sums:
+                    self._owe(Sum(segment.start, segment.end, hashlib.sha256(data).digest()))
 
     # -- reading -------------------------------------------------------------------------------------------------------
 

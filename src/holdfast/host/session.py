@@ -27,12 +27,14 @@ from holdfast.host.ending import end_tree
 from holdfast.host.holders import Holder
 from holdfast.host.input import Answer, Lane
 from holdfast.host.journal import Journal
+from holdfast.host.notary import Binding
 from holdfast.host.output import Output
 from holdfast.host.promptly import run_promptly
 from holdfast.host.reaping import Watch
 from holdfast.host.replies import Replies
 from holdfast.host.ring import Mark
 from holdfast.host.store import LAST_SCREEN, VIEW, Sheet
+from holdfast.host.waiting import Observer
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ class Session:
         self.lane = Lane(self, journal.inputs)
         self.watch = Watch(self)
         self.replies = Replies(self)
+        self.binding = Binding(self)
+        self.waiting = Observer(self)  # what the programs in it wait for
         self.attachments: dict[int, Attachment] = {}
         self.attaches = 0
         self.output_at = time.monotonic()
@@ -118,6 +122,7 @@ class Session:
             idle_s=time.monotonic() - max(self.output_at, self.lane.last_at), attached=len(self.attachments),
             title=sheet.title, ending=sheet.ending, keep_until=sheet.keep_until, reap_at=self.watch.reap_at,
             policy=sheet.policy, lag=0 if self.over else self.views.lag(SessionId(self.id), self.head),
+            waiting=self.waiting.wants,
         )  # fmt: skip
 
     def gone(self) -> SessionEnded:
@@ -210,6 +215,7 @@ class Session:
             self._minding = loop.create_task(self._mind(), name=f"{self.id}: mind")
             self.lane.start()
             self.watch.start()
+            self.waiting.start()
         self._held.set()
         self.bell.answer(holder)
         if began:
@@ -316,6 +322,7 @@ class Session:
         for attachment in list(self.attachments.values()):  # first: somebody may be waiting for the echo of a key
             attachment.pump()
         self.replies.saw(self.head - new, self.head, self.output_at)
+        self.waiting.stir()
 
     def root_ended(self, holder: Holder) -> None:
         """The root process has ended and its terminal is drained. Called again at every look until it is let go."""
@@ -390,6 +397,7 @@ class Session:
             raise self._refusal("an observer does not type")
         serial = attachment.serial if attachment is not None else 0
         self.lane.submit(ask, client=client, operator=operator, attachment=serial, answer=answer)
+        self.waiting.stir()
 
     async def typed_by(self, serial: int) -> None:
         """Attachment ``serial`` types: its size becomes the session's."""
@@ -493,6 +501,7 @@ class Session:
         self.save()
         self._held.set()
         self.watch.stop()
+        self.waiting.stop()
         try:
             await self.lane.stop()
             await self._keep_last()
@@ -523,6 +532,7 @@ class Session:
     async def _let_go(self) -> None:
         holder = self._holder
         await self._host.archive_rest(self)
+        self.binding.sign()
         self.views.close_session(SessionId(self.id))
         if holder is not None:
             self._drop(holder)
@@ -559,6 +569,7 @@ class Session:
     async def suspend(self) -> None:
         """The host stops; the session does not. Close what is this host's."""
         self.watch.stop()
+        self.waiting.stop()
         await self.lane.stop()
         if self._minding is not None:
             self._minding.cancel()
@@ -566,6 +577,8 @@ class Session:
         if holder is not None:
             self._drop(holder)
             await self._close(holder)
+        if not self.over:
+            self.binding.sign()
         self.journal.close()
 
 
