@@ -59,6 +59,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
     reap_at: float | None = None  # set while a reaping has been announced
     policy: ReapPolicy = ReapPolicy()
     lag: int = 0  # bytes the view has not seen yet
+    waiting: str = ""  # core.waiting.Wants value: what its programs wait for, when last looked; empty: not known
 
 
 class Cell(msgspec.Struct, frozen=True, array_like=True):

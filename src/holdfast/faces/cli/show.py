@@ -65,12 +65,17 @@ def state(session: Any, now: float) -> str:
     return str(session.state)
 
 
-LISTING = ("NAME", "STATE", "COMMAND", "AGE", "IDLE", "ATTACHED", "OUTPUT")
+def waits_for(session: Any) -> str:
+    """Return what its programs wait for, in a word; ``-`` where nothing that is typed would be read, or nobody knows."""
+    return clean(session.waiting) if session.waiting not in ("", "running") else "-"
+
+
+LISTING = ("NAME", "STATE", "WANTS", "COMMAND", "AGE", "IDLE", "ATTACHED", "OUTPUT")
 
 
 def listing(sessions: Iterable[Any], now: float, *, width: int | None) -> str:
     """Return the table of `hold ls`."""
-    return table([LISTING, *(_listed(session, now) for session in sessions)], width=width, flexible=2)
+    return table([LISTING, *(_listed(session, now) for session in sessions)], width=width, flexible=3)
 
 
 def everywhere(hosts: Iterable[tuple[str, float, Iterable[Any]]], now: float, *, width: int | None) -> str:
@@ -79,9 +84,9 @@ def everywhere(hosts: Iterable[tuple[str, float, Iterable[Any]]], now: float, *,
     for name, proof_at, sessions in hosts:
         proof = f"{span(max(0.0, now - proof_at))} ago"
         rows += [(clean(name), proof, *_listed(session, now)) for session in sessions] or [
-            (clean(name), proof, "-", "no sessions", "", "", "", "", "")
+            (clean(name), proof, "-", "no sessions", "", "", "", "", "", "")
         ]
-    return table(rows, width=width, flexible=4)
+    return table(rows, width=width, flexible=5)
 
 
 def _listed(session: Any, now: float) -> tuple[str, ...]:
@@ -89,6 +94,7 @@ def _listed(session: Any, now: float) -> tuple[str, ...]:
     return (
         clean(session.name),
         state(session, now),
+        waits_for(session),
         command(session.argv),
         span(max(0.0, now - session.created_at)),
         f"ended {span(max(0.0, now - session.ending.at))} ago" if over else span(session.idle_s),
@@ -110,6 +116,7 @@ def details(session: Any, now: float) -> str:
             if session.ending
             else state(session, now),
         ),
+        ("waits for", "nothing that can be typed" if session.waiting == "running" else waits_for(session)),
         ("command", join(clean(word) for word in session.argv)),
         ("folder", clean(session.cwd)),
         ("created", f"{span(max(0.0, now - session.created_at))} ago"),
