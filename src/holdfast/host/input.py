@@ -117,6 +117,7 @@ class Lane:
             return True
         self.typed = record.position
         self._at_once = waiting._replace(record=record.position)
+        session.commands.typed(record.position, waiting.operator, data)
         holder.write_at_once(record.position, data, self._typed_at_once)
         session.announce(record)
         return True
@@ -156,6 +157,7 @@ class Lane:
                 await session.typed_by(waiting.attachment)
             self.last_at = time.monotonic()
             position = self.typed = session.record("input", waiting.operator, waiting.body).position
+            session.commands.typed(position, waiting.operator, ask.data)
         try:
             written = await self._written(position, ask.data, waiting.taken)
         except BaseException:

@@ -22,6 +22,7 @@ from holdfast.core.journal import Record
 from holdfast.core.life import Execution, Presence, Signal, Traffic
 from holdfast.core.sizing import Sizing, clamped
 from holdfast.host.attachments import KINDS, Attachment, Peer
+from holdfast.host.commands import Commands
 from holdfast.host.doorbell import Doorbell
 from holdfast.host.ending import end_tree
 from holdfast.host.holders import Holder
@@ -60,6 +61,7 @@ class Session:
         self.lane = Lane(self, journal.inputs)
         self.watch = Watch(self)
         self.replies = Replies(self)
+        self.commands = Commands(self)
         self.binding = Binding(self)
         self.waiting = Observer(self)  # what the programs in it wait for
         self.attachments: dict[int, Attachment] = {}
@@ -322,6 +324,7 @@ class Session:
         for attachment in list(self.attachments.values()):  # first: somebody may be waiting for the echo of a key
             attachment.pump()
         self.replies.saw(self.head - new, self.head, self.output_at)
+        self.commands.saw(self.head)
         self.waiting.stir()
 
     def root_ended(self, holder: Holder) -> None:
