@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from holdfast.core.journal import Kind, Record
+from holdfast.core.withheld import is_withheld
 
 CLIENTS_MAX: Final = 4096  # whose highest seq is remembered
 CLIENTS_RECENT_MAX: Final = 64  # whose outcomes are remembered
 OUTCOMES_MAX: Final = 256  # per client
 _CARRIED_OUTCOMES: Final = 16  # per client, at the head of a journal segment
+_STRETCHES_MAX: Final = 256  # positions of withheld input whose outcomes are not carried
 
 
 class Outcome(NamedTuple):
@@ -36,6 +38,14 @@ class Pending(NamedTuple):
     generation: int
 
 
+class Reserved(NamedTuple):
+    """Numbers up to ``through`` of a client may have been used under the record at ``position``, says that host."""
+
+    position: int
+    through: int
+    generation: int
+
+
 class Inputs:
     """The index of one session. Bounded: 4,096 clients (I11); forgetting one never makes its inputs look new to
     ``seen`` if the caller gives ``since``."""
@@ -51,6 +61,10 @@ class Inputs:
         self._tops: OrderedDict[str, tuple[int, int]] = OrderedDict()  # client -> highest seq begun, its position
         self._recent: OrderedDict[str, OrderedDict[int, Outcome]] = OrderedDict()
         self._pending: OrderedDict[int, Pending] = OrderedDict()  # by position
+        self._reserved: dict[
+            str, Reserved
+        ] = {}  # by client: of the newest withheld input, until something is typed openly
+        self._withheld: OrderedDict[int, None] = OrderedDict()  # positions of such records
         self.complete_from = 0  # clients whose last input is at or before this position may be forgotten
 
     @property
@@ -58,19 +72,25 @@ class Inputs:
         """Inputs without an outcome, oldest first."""
         return tuple(self._pending.values())
 
-    def seen(self, client: str, seq: int, *, since: int | None = None) -> Outcome | None:
+    def seen(self, client: str, seq: int, *, since: int | None = None, generation: int | None = None) -> Outcome | None:
         """Return what became of (client, seq), or None if it was never begun and may be typed now.
 
         An input under way, or begun in an earlier life of the host without a recorded outcome, is ``unknown``. A
         ``seq`` below the client's highest is never new: seqs rise. ``since`` is a journal position that the client had
         seen when it first sent this input; with it the promise holds even for a client that was forgotten, without it
         for the latest 4,096 clients.
+
+        Withheld input reserves numbers (core.withheld). The host of ``generation`` that reserved them knows which it used;
+        to any other all of them are ``unknown``.
         """
         known = self._tops.get(client)
         if known is None:
             forgotten = since is not None and since < self.complete_from
             return Outcome("unknown", 0, 0) if forgotten else None
         if seq > known[0]:
+            reserved = self._reserved.get(client)
+            if reserved is not None and seq <= reserved.through and reserved.generation != generation:
+                return Outcome("unknown", 0, reserved.position)
             return None
         recent = self._recent.get(client)
         return (recent.get(seq) if recent else None) or Outcome("unknown", 0, 0)
@@ -85,11 +105,18 @@ class Inputs:
         while len(self._tops) > self._clients_max:
             gone, (_, last) = self._tops.popitem(last=False)
             self._recent.pop(gone, None)
+            self._reserved.pop(gone, None)
             self.complete_from = max(self.complete_from, last)
         self._pending[position] = Pending(position, client, seq, size, generation)
         while len(self._pending) > self._clients_max:  # hosts that died without one of them being resolved
             self._pending.popitem(last=False)
         self._keep(client, seq, Outcome("unknown", 0, position))
+
+    def merged(self, client: str, seq: int, position: int) -> None:
+        """Note that the typing of (client, seq) begins under the withheld record at ``position``, which stands already."""
+        if seq > self._tops.get(client, (0, 0))[0]:
+            self._tops[client] = (seq, position)
+            self._keep(client, seq, Outcome("unknown", 0, position))
 
     def ended(self, client: str, seq: int, outcome: Outcome) -> None:
         """Note the outcome of an input that was begun; one that was not, or is forgotten, is left alone."""
@@ -115,6 +142,7 @@ class Inputs:
             if isinstance(client, str) and isinstance(seq, int):
                 size = len(data) if isinstance(data, bytes) else 0
                 self.begun(client, seq, record.position, size=size, generation=record.generation)
+                self._reserve(client, record)
         elif record.kind == Kind.TYPED:
             self._settle(record.body)
         elif record.kind == Kind.CARRIED:
@@ -132,10 +160,16 @@ class Inputs:
         """
         told: list[Outcome] = []
         for left in self.pending:
+            reserved = self._reserved.get(left.client)
+            withheld = reserved is not None and reserved.position == left.position
             if left.position < input_position:  # the holder began a later one only after this one was done
                 outcome = Outcome("applied", left.size, left.position)
             elif left.position > input_position:  # it never arrived there, and now never will
                 outcome = Outcome("refused", 0, left.position)
+                if withheld:
+                    del self._reserved[left.client]
+            elif withheld:  # how many of its inputs the holder's bytes are, was written down nowhere, on purpose
+                outcome = Outcome("unknown", 0, left.position)
             elif in_flight:
                 outcome = Outcome("unknown", input_written, left.position)
             elif input_written >= left.size:
@@ -152,14 +186,28 @@ class Inputs:
         segments before it."""
         return {
             "complete_from": self.complete_from,
-            "clients": [[client, top, position] for client, (top, position) in self._tops.items()],
+            "clients": [
+                [client, max(top, self._reserved[client].through if client in self._reserved else 0), position]
+                for client, (top, position) in self._tops.items()
+            ],
             "outcomes": [
                 [client, seq, *self._recent[client][seq]]
                 for client in self._recent
                 for seq in list(self._recent[client])[-_CARRIED_OUTCOMES:]
+                if self._recent[client][seq].position not in self._withheld
             ],
             "pending": [list(each) for each in self._pending.values()],
         }
+
+    def _reserve(self, client: str, record: Record) -> None:
+        through = record.body.get("through")
+        if not is_withheld(record.body) or not isinstance(through, int):
+            self._reserved.pop(client, None)  # what it typed before is settled: one input at a time
+            return
+        self._reserved[client] = Reserved(record.position, through, record.generation)
+        self._withheld[record.position] = None
+        while len(self._withheld) > _STRETCHES_MAX:
+            self._withheld.popitem(last=False)
 
     def _settle(self, body: Mapping[str, Any]) -> None:
         of, outcome, written = body.get("of"), body.get("outcome"), body.get("written", 0)

@@ -46,6 +46,10 @@ class Kind(enum.StrEnum):
     OUTPUT = "output"  # sums: [start, end, SHA-256] of output as it was archived
     CHECKPOINT = "checkpoint"  # number, signed: the host's word on where the chain stands before this record
     OOM = "oom"  # the kernel killed for memory
+    PROPOSAL = "proposal"  # deed, ground, digest, until: somebody asks for something to be done
+    DECISION = "decision"  # proposal, verdict: what became of it
+    DENIED = "denied"  # verb, rule, why, digest: the policy forbade it and nothing was done
+    CONFLICT = "conflict"  # with, within_s: two operators submitted at once; both were done in this order
     COMMAND = "command"
     EXPORT = "export"
     NOTE = "note"
@@ -67,16 +71,25 @@ class Proof(NamedTuple):
 class Author(str):
     """An operator in a record, on whose behalf it acts if it does (R68), and the proof if the action was signed.
 
-    Equal to the plain text of the operator.
+    Equal to the plain text of the operator. ``kind`` is a word of core.identity.Kind, empty for the host itself; ``term``
+    the latest term of control that whoever asks had seen, 0 if it does not say.
     """
 
     principal: str
     proof: Proof | None
+    kind: str
+    term: int
 
-    def __new__(cls, operator: str, *, principal: str = "", proof: Proof | None = None) -> "Author":
+    def __new__(
+        cls, operator: str, *, principal: str = "", proof: Proof | None = None, kind: str = "", term: int = 0
+    ) -> "Author":
         made = super().__new__(cls, operator)
-        made.principal, made.proof = principal, proof
+        made.principal, made.proof, made.kind, made.term = principal, proof, kind, term
         return made
+
+    def saying(self, proof: Proof) -> "Author":
+        """Return the same operator with another proof."""
+        return Author(self, principal=self.principal, proof=proof, kind=self.kind, term=self.term)
 
 
 class Record(msgspec.Struct, frozen=True, array_like=True):

@@ -367,12 +367,14 @@ class Holder:
         return self._typing.locked()
 
     def write_at_once(
-        self, position: int, data: bytes, told: Callable[[Written | None], None], *, term: int = 1
-    ) -> bool:
+        self, position: int, data: bytes, told: Callable[[Written | None], None], *, before: int = 0,
+        total: int | None = None, term: int = 1,
+    ) -> bool:  # fmt: skip
         """Begin to type ``data``, at most one piece, under ``position``; False: another write is under way, ask later.
 
         ``told`` is called once with what became of it: ``applied``, or ``partial`` if the terminal took only that much
-        so far; None if ``write`` must find that out, since the link broke or the holder refused.
+        so far; None if ``write`` must find that out, since the link broke or the holder refused. ``before``, ``total``: as
+        ``write`` has it.
         """
         if self.busy or len(data) > p.INPUT_PIECE:
             return False
@@ -380,16 +382,24 @@ class Holder:
         def answered(kind: int, said: dict[str, p.Value]) -> None:
             fresh = kind == p.WRITTEN and not p.number(said, "recorded", 0)
             outcome = _OUTCOMES.get(p.number(said, "outcome", 0)) if fresh else None
-            told(Written(position, p.number(said, "written"), outcome) if outcome in ("applied", "partial") else None)
+            written = p.number(said, "written") - before
+            if total is not None and outcome == "partial" and written == len(data):
+                outcome = "applied"
+            told(Written(position, written, outcome) if outcome in ("applied", "partial") else None)
 
-        fields: dict[str, p.Value] = {"position": position, "at": 0, "total": len(data), "term": term, "data": data}
+        fields: dict[str, p.Value] = {
+            "position": position, "at": before, "total": len(data) if total is None else total, "term": term, "data": data,
+        }  # fmt: skip
         self._link.request(p.WRITE, fields, answered)
         return True
 
-    async def write(self, position: int, data: bytes, *, at: int = 0, term: int = 1) -> Written:
+    async def write(
+        self, position: int, data: bytes, *, at: int = 0, before: int = 0, total: int | None = None, term: int = 1
+    ) -> Written:
         """Type ``data`` once under ``position``, which only rises; waits while the terminal takes nothing.
 
-        ``at``: so much of it was typed under this position before.
+        ``at``: so much of it was typed under this position before. ``before`` bytes of other inputs that share the
+        position were typed before this one, and ``total`` is said to be all of them: see core.withheld.
 
         A position that was used before is answered with what is recorded of it and types nothing (I5). Raises
         HolderLost when the link breaks: adopt again and ask again with the same position, to learn or to do it.
@@ -401,11 +411,14 @@ class Holder:
                 piece = data[at : at + p.INPUT_PIECE]
                 self._writable.clear()
                 fields: dict[str, p.Value] = {
-                    "position": position, "at": at, "total": len(data), "term": term, "data": piece,
+                    "position": position, "at": before + at, "total": len(data) if total is None else total,
+                    "term": term, "data": piece,
                 }  # fmt: skip
                 said = await self._link.ask(p.WRITE, fields)
-                written = p.number(said, "written")
+                written = p.number(said, "written") - before
                 outcome = p.number(said, "outcome")
+                if total is not None and outcome == p.PARTIAL and written == len(data):
+                    outcome = p.APPLIED
                 if outcome != p.PARTIAL or p.number(said, "recorded", 0):
                     return Written(
                         position, written, _OUTCOMES.get(outcome, "unknown"), "", p.number(said, "flight", 0)

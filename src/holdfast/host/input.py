@@ -1,6 +1,6 @@
 """Type into a session: one input at a time, journal first, then the holder (I3, I5, I7).
 
-Not here: who may type (admission), whose size applies (core.sizing).
+Not here: who may type (admission, judge), whose size applies (core.sizing).
 """
 
 import asyncio
@@ -9,9 +9,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from holdfast.core.control import Act, Basis
 from holdfast.core.errors import HolderLost, HoldError, InputUnknown, LineTooLong, Refused, TooMany
 from holdfast.core.inputs import Inputs, Outcome
-from holdfast.host.holders import Written
+from holdfast.core.journal import Author, Record
+from holdfast.core.withheld import TOTAL, Stretch, body_of
+from holdfast.host.holders import Holder, Written
+from holdfast.host.judge import operator_of
+from holdfast.host.linemode import is_secret
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
@@ -28,8 +33,11 @@ class _Waiting(NamedTuple):
     client: str
     operator: str
     attachment: int  # serial in the session, 0: none
+    term: int  # of control, in which it was allowed
     record: int = 0  # its position in the journal, once it has one
     taken: int = 0  # bytes of it that the terminal took, as far as is known
+    stretch: Stretch | None = None  # the withheld input that it is part of
+    before: int = 0  # bytes of that stretch before it
 
     @property
     def body(self) -> dict[str, Any]:
@@ -49,6 +57,7 @@ class Lane:
         self._at_once: _Waiting | None = None  # being typed without the task
         self.last_at = time.monotonic()
         self.typed = 0  # journal position of the newest input
+        self._stretch: Stretch | None = None  # the newest input was withheld: more may share its record
 
     def start(self) -> None:
         """Begin to type what is submitted."""
@@ -78,14 +87,16 @@ class Lane:
             self._settle(client, waiting.ask.seq, Refused("the right to type was taken back; this was not typed"))
         return len(dropped)
 
-    def submit(self, ask: wire.Input, *, client: str, operator: str, attachment: int, answer: Answer) -> None:
-        """Type ``ask`` in its turn and call ``answer`` once, now or later. A repeated (client, seq) gets the first one's
-        outcome."""
+    def submit(
+        self, ask: wire.Input, *, client: str, operator: str, attachment: int, answer: Answer, verb: str = "input"
+    ) -> None:
+        """Type ``ask`` in its turn, if the judge allows ``verb``, and call ``answer`` once, now or later. A repeated
+        (client, seq) gets the first one's outcome. Raises HoldError if it may not be typed."""
         key = (client, ask.seq)
         if key in self._answers:  # sent again while the first is under way: one typing, two answers
             self._answers[key].append((ask.ref, answer))
             return
-        known = self._inputs.seen(client, ask.seq)
+        known = self._inputs.seen(client, ask.seq, generation=self._session.journal.generation)
         if known is not None:
             answer(_answered(ask.ref, ask.seq, known))
             return
@@ -94,8 +105,11 @@ class Lane:
                 TooMany(f"{QUEUE_MAX} inputs are waiting already; this one was not typed", do="wait for the answers")
             )
             return
+        judge = self._session.judge
+        if (held := judge.weigh(typing(verb, ask, operator, client, attachment))) is not None:
+            raise held.error
         self._answers[key] = [(ask.ref, answer)]
-        waiting = _Waiting(ask, client, operator, attachment)
+        waiting = _Waiting(ask, client, operator, attachment, judge.control.term)
         if not (self._waiting or self._at_once is not None) and self._type_at_once(waiting):
             return
         self._waiting.append(waiting)
@@ -109,23 +123,50 @@ class Lane:
         holder = session.holder
         if holder is None or holder.busy or len(data) > LINE_MAX or not session.sizing.settled(waiting.attachment):
             return False
+        if (secret := is_secret(holder.hello.terminal)) is None:
+            return False
         self.last_at = time.monotonic()
         try:
-            record = session.journal.append("input", waiting.operator, waiting.body)
+            waiting, record = self._recorded(waiting, secret=secret)
         except HoldError as error:
             self._settle(waiting.client, waiting.ask.seq, error)
             return True
-        self.typed = record.position
-        self._at_once = waiting._replace(record=record.position)
-        session.commands.typed(record.position, waiting.operator, data)
-        holder.write_at_once(record.position, data, self._typed_at_once)
-        session.announce(record)
+        self._at_once = waiting
+        total = TOTAL if waiting.stretch is not None else None
+        holder.write_at_once(waiting.record, data, self._typed_at_once, before=waiting.before, total=total)
+        if record is not None:
+            session.announce(record)
         return True
+
+    def _recorded(self, waiting: _Waiting, *, secret: bool) -> tuple[_Waiting, Record | None]:
+        """Journal an input; return it with its position, and the record unless it shares one. Raises StorageFailed.
+
+        What the terminal does not show is not kept: neither the bytes, nor the salt, without which the signed commitment
+        to them cannot be guessed at, nor how many inputs there were.
+        """
+        session, ask, stretch = self._session, waiting.ask, self._stretch
+        if secret and stretch is not None and stretch.takes(waiting.client, waiting.operator, ask.seq):
+            self._inputs.merged(waiting.client, ask.seq, stretch.position)
+            session.judge.typed(waiting.operator, stretch.position)
+            return waiting._replace(record=stretch.position, stretch=stretch, before=stretch.written), None
+        self._stretch = stretch = None
+        if secret:
+            body = body_of(waiting.client, ask.seq, waiting.attachment)
+            record = session.journal.append("input", _without_salt(waiting.operator), body)
+            self._stretch = stretch = Stretch(record.position, waiting.client, waiting.operator, ask.seq)
+        else:
+            record = session.journal.append("input", waiting.operator, waiting.body)
+            session.commands.typed(record.position, waiting.operator, ask.data)
+        self.typed = record.position
+        session.judge.typed(waiting.operator, record.position)
+        return waiting._replace(record=record.position, stretch=stretch), record
 
     def _typed_at_once(self, written: Written | None) -> None:
         waiting, self._at_once = self._at_once, None
         if waiting is None:
             return
+        if written is not None and waiting.stretch is not None:
+            waiting.stretch.written = waiting.before + written.written
         if written is not None and written.outcome == "applied":
             self._settle(waiting.client, waiting.ask.seq, Outcome("applied", written.written, written.position))
         else:  # the rest has to wait for room, or what became of it has to be asked
@@ -156,25 +197,40 @@ class Lane:
             if waiting.attachment:
                 await session.typed_by(waiting.attachment)
             self.last_at = time.monotonic()
-            position = self.typed = session.record("input", waiting.operator, waiting.body).position
-            session.commands.typed(position, waiting.operator, ask.data)
+            waiting, record = self._recorded(waiting, secret=await self._is_secret())
+            position = waiting.record
+            if record is not None:
+                session.announce(record)
         try:
-            written = await self._written(position, ask.data, waiting.taken)
+            written = await self._written(waiting)
         except BaseException:
             # The next record of this generation would imply "applied": what is not known must be said.
             session.note("typed", {"of": position, "outcome": "unknown", "written": 0})
             raise
         outcome = Outcome(written.outcome, written.written, position)
         if written.outcome != "applied":
-            session.record("typed", "host", {"of": position, "outcome": written.outcome, "written": written.written})
+            shown = 0 if waiting.stretch is not None else written.written
+            session.record("typed", "host", {"of": position, "outcome": written.outcome, "written": shown})
         return outcome
 
-    async def _written(self, position: int, data: bytes, at: int) -> Written:
-        session = self._session
+    async def _is_secret(self) -> bool:
+        """Whether what is typed now would not be shown: asked of the holder where it cannot be seen from here."""
+        holder = await self._session.ready()
+        found = is_secret(holder.hello.terminal)
+        return found if found is not None else await _asked(holder)
+
+    async def _written(self, waiting: _Waiting) -> Written:
+        session, at, stretch = self._session, waiting.taken, waiting.stretch
+        total = TOTAL if stretch is not None else None
         while True:
             holder = await session.ready()
             try:
-                return await holder.write(position, data, at=at)
+                written = await holder.write(
+                    waiting.record, waiting.ask.data, at=at, before=waiting.before, total=total
+                )
+                if stretch is not None:
+                    stretch.written = waiting.before + written.written
+                return written
             except HolderLost:
                 # The holder died under the write. Its successor knows from the header what the terminal took of this
                 # position: asking again under the same position can only type what was never begun (I5).
@@ -199,6 +255,26 @@ class Lane:
             self._inputs.ended(client, seq, result)
         for ref, answer in self._answers.pop((client, seq), []):
             answer(result if isinstance(result, HoldError) else _answered(ref, seq, result))
+
+
+def typing(verb: str, ask: wire.Input, operator: str, client: str, attachment: int) -> Act:
+    """Return the act that ``ask`` is, for the judge."""
+    basis = Basis(ask.basis.input, ask.basis.command) if ask.basis is not None else None
+    detail = {"client": client, "seq": ask.seq, "attachment": attachment}
+    return Act(verb, operator_of(operator), ask.data, ask.term, basis, detail, operator)
+
+
+async def _asked(holder: Holder) -> bool:
+    try:
+        terms = await holder.termios()
+    except HoldError:  # the write that follows meets the same, and says it
+        return True
+    return terms.canonical and not terms.echo
+
+
+def _without_salt(operator: str) -> str:
+    proof = operator.proof if isinstance(operator, Author) else None
+    return operator.saying(proof._replace(salt=b"")) if isinstance(operator, Author) and proof is not None else operator
 
 
 def _answered(ref: int, seq: int, outcome: Outcome) -> wire.Typed | HoldError:
