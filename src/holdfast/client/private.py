@@ -1,7 +1,7 @@
 """Keep small files that are nobody else's: whole or not at all, kept over a power cut, never readable by others.
 
-Not here: what is in them (credentials). Nothing that is too open is mended silently: what others could read is known to
-them, and its owner has to hear of it.
+Not here: what is in them (credentials), how they are written (edge.files). Nothing that is too open is mended silently:
+what others could read is known to them, and its owner has to hear of it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from holdfast.core.errors import HoldError, StorageFailed, Timeout
+from holdfast.core.errors import HoldError, Timeout
+from holdfast.edge.files import create_durably as create
+from holdfast.edge.files import remove_durably as remove
+from holdfast.edge.files import storage_failed, sync_folder
+from holdfast.edge.files import write_durably as write
+
+__all__ = ["Unsafe", "create", "folder", "locked", "read", "remove", "sync_folder", "write"]
 
 FILE_BYTES_MAX: Final = 8 << 20
 LOCK_S: Final = 5.0  # writers hold it for milliseconds
@@ -41,49 +47,10 @@ def folder(path: Path) -> None:
             pass
         found = path.lstat()
     except OSError as error:
-        raise _failed(path, "made", error) from None
+        raise storage_failed(path, "made", error) from None
     if not stat.S_ISDIR(found.st_mode):
         raise Unsafe(path, "kind", "is not a folder", do="move it away")
     _check(path, found, 0o700)
-
-
-def write(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``, mode 0600, whole or not at all, and on the disk when this returns.
-
-    Call it under ``locked``, or where no other writes. Raises StorageFailed.
-    """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        fresh.unlink(missing_ok=True)
-        _create(fresh, data)
-        os.replace(fresh, path)
-        sync_folder(path.parent)
-    except OSError as error:
-        fresh.unlink(missing_ok=True)
-        raise _failed(path, "written", error) from None
-
-
-def create(path: Path, data: bytes) -> None:
-    """Write ``data`` to ``path``, on the disk when this returns; a file that exists is left alone. Raises StorageFailed.
-
-    Without links or renames, so that it also works on what is plugged in; a crash may leave half a file.
-    """
-    try:
-        _create(path, data)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise _failed(path, "created", error) from None
-
-
-def _create(path: Path, data: bytes) -> None:
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
-    try:
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def read(path: Path) -> bytes | None:
@@ -95,7 +62,7 @@ def read(path: Path) -> bytes | None:
     except OSError as error:
         if path.is_symlink():
             raise Unsafe(path, "kind", "is a link", do="put the file itself there") from None
-        raise _failed(path, "read", error) from None
+        raise storage_failed(path, "read", error) from None
     try:
         found = os.fstat(fd)  # of what was opened, not of what the name means by now
         if not stat.S_ISREG(found.st_mode) or found.st_size > FILE_BYTES_MAX:
@@ -106,25 +73,7 @@ def read(path: Path) -> bytes | None:
             data += more
         return data
     except OSError as error:
-        raise _failed(path, "read", error) from None
-    finally:
-        os.close(fd)
-
-
-def remove(path: Path) -> None:
-    """Remove ``path``, for good when this returns; nothing there is well too. Raises StorageFailed."""
-    try:
-        path.unlink(missing_ok=True)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise _failed(path, "removed", error) from None
-
-
-def sync_folder(path: Path) -> None:
-    """Have the disk keep which names ``path`` holds. Raises OSError."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
+        raise storage_failed(path, "read", error) from None
     finally:
         os.close(fd)
 
@@ -138,7 +87,7 @@ def locked(path: Path) -> Iterator[None]:
     try:
         fd = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
     except OSError as error:
-        raise _failed(path, "locked", error) from None
+        raise storage_failed(path, "locked", error) from None
     try:
         until = time.monotonic() + LOCK_S
         while True:
@@ -164,11 +113,3 @@ def _check(path: Path, found: os.stat_result, mode: int) -> None:
             path, "mode", f"can be reached by others (mode {stat.S_IMODE(found.st_mode):o})",
             do=f"`chmod {mode:o} {path}`; if others may have read it, revoke the keys in it",
         )  # fmt: skip
-
-
-def _failed(path: Path, what: str, error: OSError) -> StorageFailed:
-    return StorageFailed(
-        f"{path} could not be {what} ({error.strerror}); what was there before still is",
-        do="make its folder writable, or free space on its disk",
-        path=str(path),
-    )

@@ -25,6 +25,7 @@ from holdfast.core.life import Signal
 from holdfast.core.places import Places
 from holdfast.core.sizing import clamped
 from holdfast.edge import due, ownrelay
+from holdfast.edge.files import write_durably
 from holdfast.host import requests, store
 from holdfast.host.archive import Archive, Archiver
 from holdfast.host.cgroups import Groups
@@ -122,7 +123,7 @@ class Host:
             self.id, self.generation = host_id(secrets.token_bytes(16)), 1
         if (pair := self.notary.pair) is not None:
             self.id = identity_core.host_id(pair.key)
-        store.write_durably(path, f"{self.id} {self.generation}\n".encode())
+        write_durably(path, f"{self.id} {self.generation}\n".encode())
 
     async def keeper(self) -> Keeper:
         """Return a living keeper, starting one if there is none."""

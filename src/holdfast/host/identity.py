@@ -16,7 +16,7 @@ from holdfast.core import identity
 from holdfast.core.errors import Corrupt, HoldError, Refused
 from holdfast.core.identity import Kind, RevocationList, Revocations
 from holdfast.core.signed import SEED_BYTES, KeyPair
-from holdfast.host.store import write_durably
+from holdfast.edge.files import make_folder, remove_durably, write_durably
 
 log = logging.getLogger(__name__)
 
@@ -127,9 +127,9 @@ class Identity:
         self._keep(_Membership(FORMAT, tenant, certificates, relays, name, version))
 
     def leave(self) -> None:
-        """Give the membership up; the keys stay."""
+        """Give the membership up; the keys stay. Raises StorageFailed."""
+        remove_durably(self._folder / "membership")
         self._member = None
-        (self._folder / "membership").unlink(missing_ok=True)
 
     def record(self, *, now: int) -> bytes:
         """Return the host's record as of now, signed, with a version above every earlier one. Raises StorageFailed."""
@@ -194,7 +194,7 @@ class Identity:
             raise self._corrupt(name) from error
 
     def _write(self, name: str, content: msgspec.Struct) -> None:
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._folder)
         write_durably(self._folder / name, msgspec.msgpack.encode(content))
 
     def _corrupt(self, name: str) -> Corrupt:

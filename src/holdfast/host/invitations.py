@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from holdfast.core.errors import BadMessage, Corrupt, HoldError, Refused, Timeout, TooMany, revived
 from holdfast.core.signed import TIME_MAX
+from holdfast.edge.files import make_folder, write_durably
 from holdfast.host.identity import now_s
-from holdfast.host.store import write_durably
 from holdfast.wire.channel import Responder
 from holdfast.wire.joining import DIGEST_BYTES, Issue, NotInvited, Usher, answers
 from holdfast.wire.messages import Failed, Joined
@@ -149,7 +149,7 @@ class Invitations:
         return answer
 
     def _keep(self, living: dict[bytes, int]) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(self._path.parent)
         write_durably(self._path, msgspec.msgpack.encode(_Kept(1, living)))
         self._open = living
         self.tell()

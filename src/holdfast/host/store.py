@@ -1,12 +1,12 @@
 """Keep one small file per session that says what it is, and how it ended. Not here: what happened in it (journal)."""
 
-import os
 import shutil
 from pathlib import Path
 
 import msgspec
 
 from holdfast.core.errors import StorageFailed
+from holdfast.edge.files import write_whole
 from holdfast.wire.messages import Ending, ReapPolicy
 
 PLAN = "session.json"
@@ -47,31 +47,9 @@ class Exit(msgspec.Struct):
     by: str = ""
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Replace ``path`` by ``data``: whole or not at all, whoever is killed. Raises StorageFailed.
-
-    It is not synced: a power cut may cost what was written last.
-    """
-    fresh = path.with_name(path.name + ".new")
-    try:
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            view = memoryview(data)
-            while view:
-                view = view[os.write(fd, view) :]
-        finally:
-            os.close(fd)
-        os.replace(fresh, path)
-    except OSError as error:
-        raise StorageFailed(
-            f"{path.name} could not be written ({error.strerror}); the session runs on, its record is the older one",
-            do="free space on the disk that holds the state directory",
-            path=str(path),
-        ) from None
-
-
 class Shelf:
-    """The folder of all sessions' folders."""
+    """The folder of all sessions' folders. Sheets and views are not synced: they end with the machine, or are made again from
+    journal and output, which are."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -96,7 +74,7 @@ class Shelf:
 
     def save(self, sheet: Sheet) -> None:
         """Write the sheet. Raises StorageFailed."""
-        write_durably(self.of(sheet.id) / PLAN, msgspec.json.encode(sheet))
+        write_whole(self.of(sheet.id) / PLAN, msgspec.json.encode(sheet))
 
     def sheets(self) -> list[Sheet | Path]:
         """Return every sheet; a folder whose sheet cannot be read is returned as its path."""
@@ -119,7 +97,7 @@ class Shelf:
 
     def save_view(self, session: str, name: str, offset: int, keyframe: bytes) -> None:
         """Keep the state of a view at ``offset``. Raises StorageFailed."""
-        write_durably(self.of(session) / name, offset.to_bytes(_OFFSET, "big") + keyframe)
+        write_whole(self.of(session) / name, offset.to_bytes(_OFFSET, "big") + keyframe)
 
     def view_of(self, session: str, name: str) -> tuple[int, bytes] | None:
         """Return the kept state of a view and its offset, or None."""
