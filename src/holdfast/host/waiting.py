@@ -152,8 +152,9 @@ class Observer:
         self._tell(State(waiting, self._asked(waiting, offset), at, offset))
 
     def _busy(self) -> bool | None:
-        """Whether the shell says that a command of it runs."""
-        return None
+        """Whether the shell says that a command of it runs; None if its word is not had, or is older than what it does."""
+        prompt = self._session.commands.state()
+        return None if not prompt.marked else bool(prompt.running)
 
     def _asked(self, waiting: Waiting, offset: int) -> str:
         if waiting.wants in (Wants.RUNNING, Wants.FULL_SCREEN):
