@@ -84,6 +84,7 @@ TABLE = {
     "info": SEES, "read": SEES, "get-screen": SEES, "get-text": SEES, "wait": SEES, "read-journal": SEES,
     "attach observing": SEES,
     "attach": "yy.yy.yy...y.", "input": "yy.yy.yy...y.", "resize": "yy.yy.yy...y.", "signal": "yy.yy.yy...y.",
+    "control": "yy.yy.yy...y.", "who": SEES,
     "kill": "y..y..y......", "keep": "y..y..y......", "rename": "y..y..y......", "forget": "y..y..y......",
     "fork": "y..y..y......",
     "open": "yyyyy........",

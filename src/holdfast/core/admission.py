@@ -43,6 +43,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "open": Need(Capability.OPERATE, Scope.HOST),
     "attach": _OPERATE, "input": _OPERATE, "resize": _OPERATE, "signal": _OPERATE,
     "info": _OBSERVE, "read": _OBSERVE, "get-screen": _OBSERVE, "get-text": _OBSERVE, "wait": _OBSERVE,
+    "wait-for": _OBSERVE,
     "read-journal": _OBSERVE,
     "kill": _MANAGE, "keep": _MANAGE, "rename": _MANAGE, "forget": _MANAGE, "fork": _MANAGE,
     "host-status": Need(Capability.OBSERVE, Scope.HOST),
@@ -52,6 +53,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "revoke-list": _ADMITTED,  # proves itself; the more ways it has, the harder it is to hide
     "invite": Need(Capability.MANAGE, Scope.MACHINE),  # whoever lets others join has the keys that sign for it
     "renew": _ADMITTED,  # gives a member no more than what was given to it
+    "control": _OPERATE, "who": _OBSERVE,
 }  # fmt: skip
 # What is needed instead if the act is eased (see Act); other verbs need the same either way.
 OBSERVING: Final[Mapping[str, Need]] = {"attach": _OBSERVE, "resize": _OBSERVE}  # of an observer's own window

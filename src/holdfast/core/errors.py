@@ -341,6 +341,98 @@ class NoControl(OutOfTurn):
         )
 
 
+class Gated(Refused):
+    """The policy of the host stands against an act. No byte of it reached the session."""
+
+    code = "gated"
+
+
+class Denied(Gated):
+    """A rule forbids it. ``details``: ``rule`` (where it stands in the policy), ``reason``."""
+
+    code = "denied"
+
+    def __init__(self, rule: str, reason: str) -> None:
+        super().__init__(
+            f"the host's policy denies this ({rule}: {reason}); nothing of it was typed or done",
+            do="do it another way, or ask the person who keeps the policy: `hold policy show`",
+            rule=rule,
+            reason=reason,
+        )
+
+
+class NeedsApproval(Gated):
+    """A person has to approve it first. It is held as a proposal, which waits. ``details``: ``proposal`` (its id),
+    ``digest`` (hex), ``rule``, ``reason``, ``expires_at`` (Unix seconds)."""
+
+    code = "needs-approval"
+
+    def __init__(self, session: str, proposal: int, *, digest: str, rule: str, reason: str, expires_at: float) -> None:
+        super().__init__(
+            f"this needs a person's approval ({rule}: {reason}); it waits as proposal {proposal}, and nothing was typed",
+            do=f"do not send it again: the host does it once it is approved (`hold approve {session} {proposal}`); "
+            "wait for the decision",
+            session=session,
+            proposal=proposal,
+            digest=digest,
+            rule=rule,
+            reason=reason,
+            expires_at=expires_at,
+        )
+
+
+class NoSuchProposal(Gated):
+    code = "no-such-proposal"
+
+    def __init__(self, proposal: int) -> None:
+        super().__init__(
+            f"there is no proposal {proposal} here, or it was decided too long ago to be known; nothing was done",
+            do="`hold approvals` lists what waits",
+            proposal=proposal,
+        )
+
+
+class MayNotDecide(Gated):
+    """Nobody decides their own proposal, and only people decide any. ``details``: ``reason``."""
+
+    code = "may-not-decide"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}; the proposal was left as it is",
+            do="a person who may operate this session, and did not propose it, decides: `hold approvals`",
+            reason=reason,
+        )
+
+
+class WrongDigest(Gated):
+    """The decision is about other bytes than the proposal's."""
+
+    code = "wrong-digest"
+
+    def __init__(self, proposal: int) -> None:
+        super().__init__(
+            f"proposal {proposal} is not what you looked at: its hash is another one; nothing was decided",
+            do="look at it again (`hold approvals`), and decide about what is shown then",
+            proposal=proposal,
+        )
+
+
+class AlreadyDecided(Gated):
+    """``details``: ``state`` it is in now, ``by``."""
+
+    code = "already-decided"
+
+    def __init__(self, proposal: int, state: str, by: str) -> None:
+        super().__init__(
+            f"proposal {proposal} is {state}{f' by {by}' if by else ''}; that was not changed",
+            do="if it is still wanted, it has to be proposed again",
+            proposal=proposal,
+            state=state,
+            by=by,
+        )
+
+
 class StorageFailed(HoldError):
     """The disk refused; the execution goes on, and what was not kept is marked."""
 

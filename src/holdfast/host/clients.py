@@ -13,7 +13,7 @@ import msgspec
 
 from holdfast.core.admission import Act, Authority, Granted, Owner, objection, refusals
 from holdfast.core.errors import BadMessage, HoldError, HostFailed, Nested, NoSuchSession, TooMany, WrongVersion
-from holdfast.core.identity import operator_id
+from holdfast.core.identity import Kind, operator_id
 from holdfast.core.journal import Author, Proof
 from holdfast.core.seqs import Seqs
 from holdfast.host.attachments import KINDS, Attachment, Terminal
@@ -58,9 +58,10 @@ class Client:
     def __init__(self, host: "Host", line: Line, *, authority: Authority, operator: str, pid: int = 0) -> None:
         self._host, self._line = host, line
         self.authority, self.pid = authority, pid
-        self.operator = Author(operator, principal=_principal(authority))
+        self.operator = Author(operator, principal=_principal(authority), kind=_kind(authority))
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._attached: dict[int, tuple[Session, Attachment]] = {}
+        self.waits = 0  # under way, of all sessions
         self._opened = Seqs()  # of sessions that this client began; the host knows a repetition by its key
         self.client, self.face, self.inside = "", "", ""
         host.clients.add(self)
@@ -199,6 +200,8 @@ class Client:
         except HoldError as error:
             self._fail(ref, error)
             return
+        if isinstance(message, wire.Input):
+            message = msgspec.structs.replace(message, term=signed.term)  # what was signed, not what else it says
         self._handle(message, author)
 
     def _proven(self, signed: wire.Signed, message: wire.ToHost) -> Author:
@@ -220,12 +223,13 @@ class Client:
             commitment=signing.commitment(signed.salt, signing.canonical(message)),
         )  # fmt: skip
         signing.verify(key, statement, signed.signature)
-        if signed.epoch != self._host.epoch(signed.session) or signed.term != 1:
-            raise signing.BadSignature("it was given for another home or another term of control")
+        if signed.epoch != self._host.epoch(signed.session):
+            raise signing.BadSignature("it was given for another home")
         if not isinstance(message, wire.Input):
             seqs.used(key, self.client, signed.seq)
         proof = Proof(key, statement, signed.salt, signed.signature)
-        return Author(self.operator, principal=self.operator.principal, proof=proof)
+        mine = self.operator
+        return Author(mine, principal=mine.principal, proof=proof, kind=mine.kind, term=signed.term)
 
     def _found(self, message: wire.ToHost, verb: str) -> "Session":
         """Return the session ``message`` names, if this client may do that to it. The one gate (I9, STYLE 6)."""
@@ -337,6 +341,13 @@ def _principal(authority: Authority) -> str:
     """Return the id of whom an operator acts for, empty if for itself."""
     principal = authority.member.certificate.on_behalf_of if isinstance(authority, Granted) else b""
     return str(operator_id(principal)) if principal else ""
+
+
+def _kind(authority: Authority) -> str:
+    """Return the kind of operator that control and policy know an authority as."""
+    if isinstance(authority, Granted):
+        return authority.member.kind.value
+    return (Kind.HUMAN if isinstance(authority, Owner) else Kind.SERVICE).value
 
 
 def plain(details: dict[str, object]) -> dict[str, object]:

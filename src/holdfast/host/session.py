@@ -28,6 +28,7 @@ from holdfast.host.ending import end_tree
 from holdfast.host.holders import Holder
 from holdfast.host.input import Answer, Lane
 from holdfast.host.journal import Journal
+from holdfast.host.judge import Judge, act_of
 from holdfast.host.notary import Binding
 from holdfast.host.output import Output
 from holdfast.host.promptly import run_promptly
@@ -36,6 +37,7 @@ from holdfast.host.replies import Replies
 from holdfast.host.ring import Mark
 from holdfast.host.store import LAST_SCREEN, VIEW, Sheet
 from holdfast.host.waiting import Observer
+from holdfast.host.waits import Waits
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
@@ -58,12 +60,13 @@ class Session:
         self.state = Execution.STARTING if sheet.ending is None else Execution(sheet.ending.how)
         self.presence = Presence.DETACHED
         self.sizing = Sizing((sheet.rows, sheet.cols))
+        self.judge = Judge(self)
         self.lane = Lane(self, journal.inputs)
         self.watch = Watch(self)
         self.replies = Replies(self)
         self.commands = Commands(self)
         self.binding = Binding(self)
-        self.waiting = Observer(self)  # what the programs in it wait for
+        self.waiting, self.waits = Observer(self), Waits()  # what its programs wait for; who waits for it
         self.attachments: dict[int, Attachment] = {}
         self.attaches = 0
         self.output_at = time.monotonic()
@@ -124,7 +127,7 @@ class Session:
             idle_s=time.monotonic() - max(self.output_at, self.lane.last_at), attached=len(self.attachments),
             title=sheet.title, ending=sheet.ending, keep_until=sheet.keep_until, reap_at=self.watch.reap_at,
             policy=sheet.policy, lag=0 if self.over else self.views.lag(SessionId(self.id), self.head),
-            waiting=self.waiting.wants,
+            waiting=self.waiting.wants, control=None if self.over else self.judge.said(),
         )  # fmt: skip
 
     def gone(self) -> SessionEnded:
@@ -326,6 +329,7 @@ class Session:
         self.replies.saw(self.head - new, self.head, self.output_at)
         self.commands.saw(self.head)
         self.waiting.stir()
+        self.waits.saw()
 
     def root_ended(self, holder: Holder) -> None:
         """The root process has ended and its terminal is drained. Called again at every look until it is let go."""
@@ -413,12 +417,15 @@ class Session:
         """Apply a size; return the journal position. An attachment that does not drive changes only its own view."""
         size = clamped(ask.size.rows, ask.size.cols)
         if attachment is None:
+            self.judge.weigh(act_of("resize", operator, rows=size[0], cols=size[1]))
             change = self.sizing.forced(size)
         else:
             if attachment.observe:
                 attachment.size = wire.Size(*size)
                 attachment.resized(0)
                 return self.journal.position
+            if attachment.serial == self.sizing.driver:
+                self.judge.weigh(act_of("resize", operator, rows=size[0], cols=size[1]))
             change = self.sizing.wish(attachment.serial, size)
             attachment.size = wire.Size(*size)
             if change is None:
@@ -446,6 +453,7 @@ class Session:
             raise self._refusal(f"{number} is not a signal")
         async with self._control:
             holder = await self.ready()
+            self.judge.weigh(act_of("signal", operator, signal=number, tree=tree))
             record = self.record("signal", operator, {"signal": number, "tree": tree})
             await holder.signal(number, tree=tree)
             return record.position

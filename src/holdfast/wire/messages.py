@@ -12,13 +12,23 @@ from typing import Any, Final
 
 import msgspec
 
+from holdfast.wire.controlling import Asked as Asked
+from holdfast.wire.controlling import Control as Control
+from holdfast.wire.controlling import Controlled as Controlled
+from holdfast.wire.controlling import Here as Here
+from holdfast.wire.controlling import Presence as Presence
+from holdfast.wire.controlling import Who as Who
+from holdfast.wire.parts import Basis as Basis
 from holdfast.wire.parts import Cell as Cell
+from holdfast.wire.parts import ControlState as ControlState
 from holdfast.wire.parts import Ending as Ending
 from holdfast.wire.parts import Message as Message
 from holdfast.wire.parts import ReapPolicy as ReapPolicy
 from holdfast.wire.parts import SessionInfo as SessionInfo
 from holdfast.wire.parts import Size as Size
 from holdfast.wire.parts import Style as Style
+from holdfast.wire.waits import Waited as Waited
+from holdfast.wire.waits import WaitFor as WaitFor
 
 PROTOCOL: Final = 1
 
@@ -114,13 +124,19 @@ class Seen(Message, frozen=True, tag="seen"):
 
 
 class Input(Message, frozen=True, tag="input"):
-    """Type ``data``. ``seq`` rises by one per input of this client and session and is its idempotency key (I5)."""
+    """Type ``data``. ``seq`` rises by one per input of this client and session and is its idempotency key (I5).
+
+    ``term``: the latest term of control its sender saw; 0: its program does not follow control. A signed input says it in
+    ``Signed`` instead. ``basis``: what an AI operator had seen; it is refused if that is no longer so.
+    """
 
     ref: int
     session: str
     seq: int
     data: bytes
     attachment: int = 0
+    term: int = 0
+    basis: Basis | None = None
 
 
 class Resize(Message, frozen=True, tag="resize"):
@@ -553,10 +569,10 @@ class Upgraded(Message, frozen=True, tag="upgraded"):
 ToHost = (
     Hello | Ping | Pong | Open | List | Info | Attach | Detach | Credit | Seen | Input | Resize | Signal | Kill | Keep | Rename
     | Forget | Fork | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
-    | Signed | GetIdentity | Enrol | Revoke | Invite | Renew
+    | Signed | GetIdentity | Enrol | Revoke | Invite | Renew | Control | Who | WaitFor
 )  # fmt: skip
 ToClient = (
     Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Direct | Output | Gap | Rows | Event
     | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded | Identity | Joined
-    | Silent
+    | Waited | Silent | Controlled | Here
 )  # fmt: skip

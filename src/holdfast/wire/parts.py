@@ -33,6 +33,28 @@ class Ending(msgspec.Struct, frozen=True):
     left_running: tuple[int, ...] = ()  # pids of the tree that outlived the root process
 
 
+class Basis(msgspec.Struct, frozen=True, array_like=True):
+    """What an AI operator had seen when it decided. ``input``: position of the latest input of somebody else; ``command``:
+    state of the command line, as the host had named it; empty: it does not matter."""
+
+    input: int = 0
+    command: str = ""
+
+
+class ControlState(msgspec.Struct, frozen=True):
+    """Who may type now. ``state``: free, held, paused, private. Times are Unix seconds."""
+
+    term: int
+    state: str
+    holder: str = ""  # the operator who has control; empty: nobody
+    kind: str = ""  # of the holder
+    on_behalf_of: str = ""
+    since: float = 0.0  # of the last change
+    by: str = ""  # who paused it or made it private
+    input: int = 0  # position of the latest input, for a Basis
+    command: str = ""  # state of the command line, for a Basis
+
+
 class SessionInfo(msgspec.Struct, frozen=True):
     """A session in a listing. Times are Unix seconds."""
 
@@ -60,6 +82,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
     policy: ReapPolicy = ReapPolicy()
     lag: int = 0  # bytes the view has not seen yet
     waiting: str = ""  # core.waiting.Wants value: what its programs wait for, when last looked; empty: not known
+    control: ControlState | None = None  # None: it has ended
 
 
 class Cell(msgspec.Struct, frozen=True, array_like=True):

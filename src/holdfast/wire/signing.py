@@ -55,13 +55,17 @@ def _policy(policy: wire.ReapPolicy | None) -> tuple[float | None, float, float 
     return None if policy is None else (_seconds(policy.idle_s), float(policy.grace_s), _seconds(policy.max_s))
 
 
+def _basis(basis: wire.Basis | None) -> tuple[int, str] | None:
+    return None if basis is None else (basis.input, basis.command)
+
+
 def _seconds(value: float | None) -> float | None:
     return None if value is None else float(value)
 
 
 # Message -> the fields its canonical form covers, in this order, and how each is written. Not covered: ``ref`` and
-# ``attachment``, which number things on one connection, and ``session`` and ``seq``, which stand in the statement (the
-# session by its id, whichever name was used). Floats are always written as floats, as the wire makes them. Whoever gives
+# ``attachment``, which number things on one connection, and ``session``, ``seq`` and ``term``, which stand in the statement
+# (the session by its id, whichever name was used). Floats are always written as floats, as the wire makes them. Whoever gives
 # one of these messages another field appends it here and leaves it out while it has its default: so older clients'
 # signatures hold, and a host that does not know the field refuses rather than carry out half of what was signed.
 COVERED: Final[Mapping[type[wire.Message], Mapping[str, Callable[[Any], Any]]]] = {
@@ -69,14 +73,18 @@ COVERED: Final[Mapping[type[wire.Message], Mapping[str, Callable[[Any], Any]]]] 
         "argv": _itself, "env": _itself, "cwd": _itself, "size": _size,
         "name": _itself, "reuse": _itself, "policy": _policy, "key": _itself,
     },
-    wire.Input: {"data": _itself},
+    wire.Input: {"data": _itself, "basis": _basis},
     wire.Resize: {"size": _size},
     wire.Signal: {"signal": _itself, "tree": _itself},
     wire.Kill: {"grace_s": float},
     wire.Keep: {"for_s": float},
     wire.Rename: {"name": _itself},
     wire.Forget: {},
+    wire.Control: {"act": _itself, "to": _itself, "why": _itself, "job": _itself},
 }  # fmt: skip
+
+# Of fields that were added later: what each is written as while it is left out, in their order; they come last.
+LATER: Final[Mapping[type[wire.Message], tuple[Any, ...]]] = {wire.Input: (None,)}
 
 
 def verb_of(message: wire.Message) -> str:
@@ -98,6 +106,9 @@ def canonical(message: wire.Message) -> bytes:
     if covered is None:
         raise ValueError(f"a {verb_of(message)!r} message is not signed")
     fields = [write(getattr(message, field)) for field, write in covered.items()]
+    later = LATER.get(type(message), ())
+    while later and len(fields) > len(covered) - len(later) and fields[-1] == later[len(fields) - len(covered) - 1]:
+        fields.pop()
     return _encoder.encode([verb_of(message), *fields])
 
 
