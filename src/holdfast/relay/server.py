@@ -22,6 +22,7 @@ from holdfast.relay.clerk import Clerk
 from holdfast.relay.gate import Gate, Ticket
 from holdfast.relay.hub import Hub
 from holdfast.relay.metrics import Figures
+from holdfast.relay.pages import Pages
 from holdfast.relay.rooms import Now, Peer
 from holdfast.relay.sockets import BACKLOG, Address, Listener, Network, address_of, among, counted_as
 from holdfast.relay.tls import share_read_buffer
@@ -112,6 +113,7 @@ class RelayServer:
     def __init__(self, hub: Hub, gate: Gate, clerk: Clerk, settings: Settings) -> None:
         self._hub, self._gate, self._clerk, self._settings = hub, gate, clerk, settings
         self._figures = Figures(hub, gate, clerk)
+        self._pages = Pages()
         self._lines: dict[Peer, Line] = {}
         self._goodbyes: set[asyncio.Task[None]] = set()
         self._listener: Listener | None = None
@@ -205,6 +207,8 @@ class RelayServer:
             if self._hub.draining_until is not None:
                 return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, "draining\n")
             return connection.respond(HTTPStatus.OK, "ok\n")
+        if (page := self._pages.answer(path, request.headers)) is not None:
+            return page
         if path == "/metrics" and among(address, self._settings.metrics_from):
             response = connection.respond(HTTPStatus.OK, self._figures.text().decode())
             del response.headers["Content-Type"]
