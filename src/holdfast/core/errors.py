@@ -433,6 +433,49 @@ class AlreadyDecided(Gated):
         )
 
 
+class BadPattern(Refused):
+    """What was given as a pattern is none that this host searches for. Nothing was waited for."""
+
+    code = "bad-pattern"
+
+    def __init__(self, pattern: str, why: str) -> None:
+        shown = pattern if len(pattern) <= 80 else pattern[:77] + "..."
+        super().__init__(
+            f"{shown!r} is no pattern that can be waited for: {why}",
+            do="write a regular expression in the syntax of RE2, which has neither look-around nor back references",
+            why=why,
+        )
+
+
+class BadLine(Refused):
+    """What was to be run is no command line that can be submitted as one unit. Nothing was typed."""
+
+    code = "bad-line"
+
+
+class NotAtPrompt(Refused):
+    """The shell does not wait for a command: something runs, or a line was begun. Nothing was typed.
+
+    ``details``: ``what`` (command, program, line, continued, password), ``who`` and, of a command, its ``command`` id.
+    """
+
+    code = "not-at-prompt"
+
+
+class Unmarked(Refused):
+    """The shell does not mark where commands begin and end, so none can be told from another. Nothing was typed."""
+
+    code = "unmarked"
+
+    def __init__(self, name: str, program: str) -> None:
+        super().__init__(
+            f"what runs in {name!r} ({program or 'unknown'}) does not say where its commands begin and end; nothing was typed",
+            do=f"type it with `hold send {name}`, or run it unmarked (--unmarked), which knows only when it is quiet again",
+            name=name,
+            program=program,
+        )
+
+
 class StorageFailed(HoldError):
     """The disk refused; the execution goes on, and what was not kept is marked."""
 
