@@ -39,7 +39,7 @@ OTHERS: Final = {
     "view": ["msgspec", "pyghostty", "cffi"],
     "relay": ["msgspec", "cryptography", "websockets", "prometheus_client"],
     "edge": ["cryptography", "websockets"],
-    "host": ["msgspec", "zstandard", "cryptography"],
+    "host": ["msgspec", "zstandard", "cryptography", "re2"],
     "client": ["msgspec", "cryptography"],
     "faces": ["msgspec", "click", "segno"],
     "sync": [],

@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 
 TYPE_CHECKING = False  # importing typing costs every holder 8 ms; checkers treat this name as true
 if TYPE_CHECKING:
+    from holdfast.client import until
     from holdfast.client.events import (
         Ended,
         Event,
@@ -21,11 +22,16 @@ if TYPE_CHECKING:
         Screen,
         Sent,
         Text,
+        Waited,
+        Waiting,
     )
     from holdfast.client.sdk import Client, Session, connect
+    from holdfast.client.until import Until
     from holdfast.core.cursor import Cursor
     from holdfast.core.errors import (
+        BadLine,
         BadName,
+        BadPattern,
         CannotStart,
         HoldError,
         HostUnreachable,
@@ -33,9 +39,11 @@ if TYPE_CHECKING:
         LineTooLong,
         NameTaken,
         NoSuchSession,
+        NotAtPrompt,
         Refused,
         SessionEnded,
         Timeout,
+        Unmarked,
     )
 
 _EVENTS = (
@@ -51,21 +59,26 @@ _EVENTS = (
     "Screen",
     "Sent",
     "Text",
+    "Waited",
+    "Waiting",
 )
 _ERRORS = (
-    "BadName", "CannotStart", "HoldError", "HostUnreachable", "InputUnknown", "LineTooLong", "NameTaken",
-    "NoSuchSession", "Refused", "SessionEnded", "Timeout",
+    "BadLine", "BadName", "BadPattern", "CannotStart", "HoldError", "HostUnreachable", "InputUnknown", "LineTooLong", "NameTaken",
+    "NoSuchSession", "NotAtPrompt", "Refused", "SessionEnded", "Timeout", "Unmarked",
 )  # fmt: skip
 _HOMES = {
     **dict.fromkeys(("Client", "Session", "connect"), "holdfast.client.sdk"),
     **dict.fromkeys(_EVENTS, "holdfast.client.events"),
     **dict.fromkeys(_ERRORS, "holdfast.core.errors"),
     "Cursor": "holdfast.core.cursor",
+    "Until": "holdfast.client.until",
+    "until": "holdfast.client",
 }
 __all__ = [
-    "BadName", "CannotStart", "Client", "Cursor", "Ended", "Event", "Gap", "Happened", "HoldError", "HostUnreachable",
-    "InputUnknown", "Joined", "Left", "LineTooLong", "Missed", "NameTaken", "NoSuchSession", "Output", "Refused",
-    "Resized", "Screen", "Sent", "Session", "SessionEnded", "Text", "Timeout", "__version__", "connect",
+    "BadLine", "BadName", "BadPattern", "CannotStart", "Client", "Cursor", "Ended", "Event", "Gap", "Happened",
+    "HoldError", "HostUnreachable", "InputUnknown", "Joined", "Left", "LineTooLong", "Missed", "NameTaken",
+    "NoSuchSession", "NotAtPrompt", "Output", "Refused", "Resized", "Screen", "Sent", "Session", "SessionEnded",
+    "Text", "Timeout", "Unmarked", "Until", "Waited", "Waiting", "__version__", "connect", "until",
 ]  # fmt: skip
 
 
@@ -75,6 +88,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
     from importlib import import_module
 
-    found: object = getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    found: object = import_module(f"{_HOMES[name]}.{name}") if name == "until" else getattr(home, name)
     globals()[name] = found
     return found

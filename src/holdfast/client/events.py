@@ -137,14 +137,56 @@ class Screen:
         return "\n".join(lines).rstrip("\n")
 
 
-Event = Output | Gap | Resized | Joined | Left | Happened | Missed | Ended
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What the programs of the session wait for changed. ``wants``: running, line, password, keypress, full-screen or prompt;
+    ``prompt`` is the line of the cursor. Not of the journal: it is what the host saw."""
+
+    wants: str
+    pid: int
+    program: str
+    prompt: str = field(repr=False)
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """What ended a wait. ``because``: exit, input, match, quiet, command or time. Going on from ``offset`` misses nothing.
+
+    ``input``: ``wants``, ``program`` and ``prompt``, as in Waiting. ``match``: which ``pattern`` by index, its ``text`` and
+    ``groups``. ``command``: its id, and ``status``, None if nobody knows. ``exit``: ``ended``.
+    """
+
+    because: str
+    offset: int
+    cursor: str = field(repr=False)
+    wants: str = ""
+    program: str = ""
+    prompt: str = field(default="", repr=False)
+    pattern: int = -1
+    text: str = field(default="", repr=False)
+    groups: tuple[str, ...] = field(default=(), repr=False)
+    command: int = 0
+    status: int | None = None
+    ended: Ended | None = None
+
+
+Event = Output | Gap | Resized | Joined | Left | Happened | Waiting | Missed | Ended
 
 
 def ended(ending: wire.Ending) -> Ended:
     return Ended(ending.how, ending.status, ending.at, ending.why, ending.left_running)
 
 
-def event_of(message: wire.Event) -> Resized | Joined | Left | Happened:
+def waited(message: wire.Waited) -> Waited:
+    return Waited(
+        message.because, message.offset, message.cursor, message.wants, message.program, message.prompt, message.pattern,
+        message.text, message.groups, message.command, message.status,
+        ended(message.ending) if message.ending is not None else None,
+    )  # fmt: skip
+
+
+def event_of(message: wire.Event) -> Resized | Joined | Left | Waiting | Happened:
     """Return the event a journal record is."""
     body, common = message.body, (message.position, message.at, message.operator)
     try:
@@ -154,6 +196,9 @@ def event_of(message: wire.Event) -> Resized | Joined | Left | Happened:
             return Joined(int(body["attachment"]), str(body.get("view", "")), *common)
         if message.kind == "detach":
             return Left(int(body["attachment"]), str(body.get("cause", "")), *common)
+        if message.kind == "waiting":
+            prompt = str(body.get("prompt", ""))
+            return Waiting(str(body["for"]), int(body["pid"]), str(body["program"]), prompt, message.at)
     except (KeyError, TypeError, ValueError):
         pass  # a newer host's shape of it: still told, as what it is
     return Happened(message.kind, *common, body)

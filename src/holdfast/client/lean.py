@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 PROTOCOL = 1  # wire.messages.PROTOCOL
 HEAD = 4  # wire.framing.HEAD
 FRAME_BYTES_MAX = 4 << 20  # wire.framing.TO_CLIENT_BYTES_MAX
+BLOCK = 64  # core.withheld.BLOCK
 DEPTH_MAX = 32  # of nested values; our deepest message has 6
 
 
@@ -267,6 +268,14 @@ def seen(attachment: int, offset: int) -> bytearray:
 def typed(ref: int, session: str, seq: int, data: bytes, attachment: int) -> bytearray:
     """An ``Input``."""
     return frame("input", ref, session, seq, data, attachment)
+
+
+def number_after(seq: int, data: bytes = b"\n") -> int:
+    """Return the number that counts as used after input ``seq`` with ``data``: all of its block when a line ends.
+
+    So that the number of the next input does not tell how many keys a line had (core.withheld).
+    """
+    return seq | BLOCK - 1 if b"\r" in data or b"\n" in data else seq
 
 
 def resize(ref: int, session: str, size: tuple[int, int], attachment: int) -> bytearray:

@@ -14,11 +14,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from holdfast.client import events as ev
-from holdfast.client import where
+from holdfast.client import waits, where
 from holdfast.client.channel import Channel, Feed
 from holdfast.client.keys import key_bytes
-from holdfast.client.lean import fresh_id
+from holdfast.client.lean import fresh_id, number_after
 from holdfast.client.places import socket_path
+from holdfast.client.until import Until
 from holdfast.core.cursor import Cursor
 from holdfast.core.errors import InputUnknown, NoSuchSession, Refused
 from holdfast.core.ids import SessionId
@@ -129,9 +130,14 @@ class Client:
     ) -> Any:
         return await self._channel.ask(request, answer, again=again, timeout=timeout)
 
-    def _next_seq(self, session: str) -> int:
-        self._seqs[session] = self._seqs.get(session, 0) + 1
-        return self._seqs[session]
+    def _next_seq(self, session: str, data: bytes) -> int:
+        seq = self._seqs.get(session, 0) + 1
+        self._seqs[session] = number_after(seq, data)
+        return seq
+
+    def _spent(self, session: str) -> None:
+        """The outcome of an input is unknown: so may that of others in its block of numbers be (core.withheld)."""
+        self._seqs[session] = number_after(self._seqs.get(session, 0))
 
 
 def _cursor(since: Cursor | str | None) -> Cursor | None:
@@ -151,6 +157,7 @@ class Session:
         self._cursor = since
         self._offset = since.offset if since is not None else offset  # the next byte for the reader; None: from now on
         self._feed: Feed | None = None
+        self._since = self._offset if self._offset is not None else info.output_end  # what is new to ``wait_for``
 
     # ---- what it is ----
 
@@ -303,11 +310,16 @@ class Session:
         data = data.encode() if isinstance(data, str) else data
         written, typed = 0, None
         for start in range(0, len(data), PIECE) or (0,):
-            seq = self._client._next_seq(self.id)
+            piece = data[start : start + PIECE]
+            seq = self._client._next_seq(self.id, piece)
             feed = self._feed
             number = feed.number if feed is not None and not feed.over and not feed.observe else 0
-            request = wire.Input(self._ref(), self.id, seq, data[start : start + PIECE], number)
-            typed = await self._ask(request, wire.Typed)
+            request = wire.Input(self._ref(), self.id, seq, piece, number)
+            try:
+                typed = await self._ask(request, wire.Typed)
+            except InputUnknown:
+                self._client._spent(self.id)
+                raise
             written += typed.written
             if typed.outcome == "unknown":
                 raise InputUnknown(seq)
@@ -338,6 +350,18 @@ class Session:
     async def wait(self, *, timeout: float | None = None) -> ev.Ended:
         """Return how it ended, once it has. Raises Timeout after ``timeout`` seconds; the session runs on."""
         return ev.ended((await self._ask(wire.WaitEnd(self._ref(), self.id), wire.Ended, timeout=timeout)).ending)
+
+    async def wait_for(
+        self, until: Until, *, timeout: float | None = None, since: Cursor | str | int | None = None
+    ) -> ev.Waited:
+        """Wait for the first of ``until``, for ``timeout`` seconds at most, and return which it was. Nothing is consumed,
+        and a timeout stops nothing: it is an answer too.
+
+        Output is new from ``since`` on (a cursor, or an offset); by default from where the last ``wait_for`` or ``run`` of
+        this handle ended, at first from where the handle was made. So what comes between sending and waiting is not missed.
+        Raises BadPattern, TooMany, HostUnreachable.
+        """
+        return await waits.wait_for(self, until, timeout=timeout, since=since)
 
     async def kill(self, *, grace: float = 2.0) -> ev.Ended:
         """End it: HUP, TERM, KILL to the whole tree, ``grace`` seconds apart. Returns how it ended."""

@@ -6,27 +6,13 @@ it searches. What it cannot do in linear time, look-around and back references, 
 
 from typing import Any, Final
 
-from holdfast.core.errors import Refused
+from holdfast.core.errors import BadPattern
 from holdfast.core.waits import Found, Search
 
 PATTERNS_MAX: Final = 8  # in one wait
 PATTERN_BYTES_MAX: Final = 1024
 PROGRAM_MAX: Final = 2000  # instructions of a compiled pattern: at its slowest it still searches about 1 MB/s
 _MEMORY: Final = 1 << 20  # bytes of state one pattern may use
-
-
-class BadPattern(Refused):
-    """What was given as a pattern is none that this host searches for. Nothing was waited for."""
-
-    code = "bad-pattern"
-
-    def __init__(self, pattern: str, why: str) -> None:
-        shown = pattern if len(pattern) <= 80 else pattern[:77] + "..."
-        super().__init__(
-            f"{shown!r} is no pattern that can be waited for: {why}",
-            do="write a regular expression in the syntax of RE2, which has neither look-around nor back references",
-            why=why,
-        )
 
 
 def compiled(patterns: tuple[str, ...]) -> tuple[Search, ...]:

@@ -10,6 +10,7 @@ from holdfast.client import events as ev
 from holdfast.client import sdk as real
 from holdfast.client.blocking.portal import PORTAL, Mirror
 from holdfast.client.sdk import PATIENCE_S
+from holdfast.client.until import Until
 from holdfast.core.cursor import Cursor
 from holdfast.core.ids import SessionId
 from holdfast.wire import messages as wire
@@ -168,6 +169,18 @@ class Session(Mirror[real.Session]):
     def wait(self, *, timeout: float | None = None) -> ev.Ended:
         """Return how it ended, once it has. Raises Timeout after ``timeout`` seconds; the session runs on."""
         return PORTAL.call(self._real.wait(timeout=timeout))
+
+    def wait_for(
+        self, until: Until, *, timeout: float | None = None, since: Cursor | str | int | None = None
+    ) -> ev.Waited:
+        """Wait for the first of ``until``, for ``timeout`` seconds at most, and return which it was. Nothing is consumed,
+        and a timeout stops nothing: it is an answer too.
+
+        Output is new from ``since`` on (a cursor, or an offset); by default from where the last ``wait_for`` or ``run`` of
+        this handle ended, at first from where the handle was made. So what comes between sending and waiting is not missed.
+        Raises BadPattern, TooMany, HostUnreachable.
+        """
+        return PORTAL.call(self._real.wait_for(until, timeout=timeout, since=since))
 
     def kill(self, *, grace: float = 2.0) -> ev.Ended:
         """End it: HUP, TERM, KILL to the whole tree, ``grace`` seconds apart. Returns how it ended."""
