@@ -29,7 +29,7 @@ OURS: Final = {
     "client": ["core", "wire", "edge"],
     "faces": ["core", "client"],
     "sync": ["core", "client"],
-    "testing": ["core", "client", "host.cgroups"],
+    "testing": ["core", "client", "sync", "host.cgroups"],
 }
 # Layer -> what it may import from outside the standard library.
 OTHERS: Final = {

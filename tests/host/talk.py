@@ -11,13 +11,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 from holdfast.core.errors import HoldError, revived
-from holdfast.host.cgroups import Groups
+from holdfast.testing.hosts import sweep
 from holdfast.wire import messages as wire
 from holdfast.wire.framing import client_inbox, framed
 
@@ -98,17 +97,6 @@ class Machine:
         self.clear_processes()
         sweep(self.state)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def sweep(state: Path, within_s: float = 5.0) -> None:
-    """Remove the control groups of the hosts that had ``state``, once the kernel has let go of what was killed."""
-    groups = Groups.find(str(state))
-    deadline = time.monotonic() + within_s
-    groups.sweep()
-    while groups.sessions() and time.monotonic() < deadline:
-        time.sleep(0.01)
-        groups.sweep()
-    groups.sweep()
 
 
 @contextlib.contextmanager

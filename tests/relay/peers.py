@@ -6,13 +6,8 @@ import datetime
 import hashlib
 import ipaddress
 import itertools
-import json
 import os
-import select
-import signal
 import ssl
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -28,6 +23,7 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from holdfast.core.identity import Kind, issue, revoke, sign_host_record
 from holdfast.core.signed import KeyPair
+from holdfast.testing import TemporaryRelay
 from holdfast.wire import relay as wire
 from holdfast.wire.messages import Done, Failed
 
@@ -121,44 +117,12 @@ def tls_files(folder: Path) -> tuple[Path, Path, ssl.SSLContext]:
 # ---- a relay as a process --------------------------------------------------------------------------------------------
 
 
-class Relay:
+class Relay(TemporaryRelay):
     """A relay process on a free port, with a state directory that survives it."""
 
-    def __init__(self, state: Path, *args: str) -> None:
-        self.state, self._args = state, args
-        self.process: subprocess.Popen[bytes] | None = None
-        self.url, self.port = "", 0
-
     def up(self) -> "Relay":
-        reading, writing = os.pipe()
-        listen = f"127.0.0.1:{self.port}"  # after a restart the same port again
-        argv = [sys.executable, "-m", "holdfast.relay.main", "--listen", listen, "--state", str(self.state)]
-        with (self.state.parent / "relay.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [*argv, "--ready-fd", str(writing), *self._args], pass_fds=(writing,), stdin=subprocess.DEVNULL,
-                stdout=log, stderr=log,
-            )  # fmt: skip
-        os.close(writing)
-        ready, _, _ = select.select([reading], [], [], 30)
-        line = os.read(reading, 4096) if ready else b""
-        os.close(reading)
-        if not line:
-            self.kill()
-            raise AssertionError(f"the relay did not start: {self.log()[-2000:]}")
-        said = json.loads(line)
-        self.url, self.port = said["url"], said["port"]
+        super().up()
         return self
-
-    def log(self) -> str:
-        return (self.state.parent / "relay.log").read_text()
-
-    def events(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self.log().splitlines()]
-
-    def kill(self, number: int = signal.SIGKILL) -> int:
-        assert self.process is not None
-        self.process.send_signal(number)
-        return self.process.wait(30)
 
 
 @contextlib.contextmanager

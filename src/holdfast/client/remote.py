@@ -22,7 +22,7 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from holdfast.client import where, which
-from holdfast.client.meeting import Meeting, Route, Target
+from holdfast.client.meeting import Meeting, Route, Target, keys_folder
 from holdfast.core.errors import HoldError, NoSuchSession
 from holdfast.core.identity import host_id
 from holdfast.core.ids import is_session_id
@@ -418,7 +418,7 @@ class Bridges:
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
-        self._meetings: dict[str, Meeting] = {}
+        self._meetings: dict[tuple[str, str], Meeting] = {}
 
     def dial(self, path: str) -> socket.socket:
         """Return a connected socket that leads to ``path``. What goes wrong is said on it as ``failed``."""
@@ -436,9 +436,10 @@ class Bridges:
             await meeting.close()
 
     def _meeting(self, profile: str) -> Meeting:
-        if profile not in self._meetings:
-            self._meetings[profile] = Meeting(profile)
-        return self._meetings[profile]
+        place = (str(keys_folder()), profile)  # a test's program may look at several machines' keys, one after the other
+        if place not in self._meetings:
+            self._meetings[place] = Meeting(profile)
+        return self._meetings[place]
 
     async def bridge(self, path: str, local: socket.socket, reached: Callable[[], None] = lambda: None) -> None:
         """Serve ``local`` until it hangs up, in the loop this is called in. Raises nothing: it is said on ``local``."""
