@@ -32,6 +32,8 @@ class Need(NamedTuple):
 
 _ADMITTED: Final = Need(Capability.NONE, Scope.NONE)
 _OBSERVE: Final = Need(Capability.OBSERVE, Scope.SESSION)
+_PROPOSE: Final = Need(Capability.PROPOSE, Scope.SESSION)
+_AUDIT: Final = Need(Capability.AUDIT, Scope.SESSION)
 _OPERATE: Final = Need(Capability.OPERATE, Scope.SESSION)
 _MANAGE: Final = Need(Capability.MANAGE, Scope.SESSION)
 
@@ -44,7 +46,8 @@ NEEDS: Final[Mapping[str, Need]] = {
     "attach": _OPERATE, "input": _OPERATE, "resize": _OPERATE, "signal": _OPERATE,
     "info": _OBSERVE, "read": _OBSERVE, "get-screen": _OBSERVE, "get-text": _OBSERVE, "wait": _OBSERVE,
     "wait-for": _OBSERVE,
-    "read-journal": _OBSERVE,
+    "witness": _OBSERVE,  # heads are in every cursor
+    "read-journal": _AUDIT, "get-chain": _AUDIT,
     "kill": _MANAGE, "keep": _MANAGE, "rename": _MANAGE, "forget": _MANAGE, "fork": _MANAGE,
     "host-status": Need(Capability.OBSERVE, Scope.HOST),
     "host-stop": Need(Capability.MANAGE, Scope.HOST), "host-upgrade": Need(Capability.MANAGE, Scope.HOST),
@@ -53,7 +56,11 @@ NEEDS: Final[Mapping[str, Need]] = {
     "revoke-list": _ADMITTED,  # proves itself; the more ways it has, the harder it is to hide
     "invite": Need(Capability.MANAGE, Scope.MACHINE),  # whoever lets others join has the keys that sign for it
     "renew": _ADMITTED,  # gives a member no more than what was given to it
+    "present": _ADMITTED,  # proves itself; whoever presents keys gives up what it could do without them
     "control": _OPERATE, "who": _OBSERVE,
+    "propose": _PROPOSE, "withdraw": _PROPOSE,
+    "decide": _OPERATE,  # and a person: see core.proposals
+    "proposals": _OBSERVE, "await-decision": _OBSERVE,
 }  # fmt: skip
 # What is needed instead if the act is eased (see Act); other verbs need the same either way.
 OBSERVING: Final[Mapping[str, Need]] = {"attach": _OBSERVE, "resize": _OBSERVE}  # of an observer's own window
@@ -93,10 +100,14 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """An operator proven by certificates and the grants that were verified for its key. Each grant counts for itself."""
+    """An operator proven by certificates and the grants that were verified for its key. Each grant counts for itself.
+
+    ``inside``: the session in which its program runs, if the kernel says so; empty: none.
+    """
 
     member: Member
     grants: tuple[Grant, ...]
+    inside: str = ""
 
 
 Authority = Owner | Inside | Granted
@@ -153,7 +164,8 @@ def _machine_is_its_users(ask: _Asked) -> Refusal | None:
 
 
 def _inside_never_manages(ask: _Asked) -> Refusal | None:
-    if isinstance(ask.authority, Inside) and ask.need.capability & Capability.MANAGE:
+    inside = isinstance(ask.authority, Inside) or (isinstance(ask.authority, Granted) and bool(ask.authority.inside))
+    if inside and ask.need.capability & Capability.MANAGE:
         return Refusal("inside", "a program inside a session manages nothing")
     return None
 
@@ -162,6 +174,13 @@ def _inside_operates_its_own(ask: _Asked) -> Refusal | None:
     writes = ask.need.capability & (Capability.OPERATE | Capability.PROPOSE) and ask.need.scope is Scope.SESSION
     if isinstance(ask.authority, Inside) and writes and ask.act.session != ask.authority.session:
         return Refusal("inside", "a program inside a session operates that session alone")
+    return None
+
+
+def _inside_audits_its_own(ask: _Asked) -> Refusal | None:
+    audits = ask.need.capability & Capability.AUDIT
+    if isinstance(ask.authority, Inside) and audits and ask.act.session != ask.authority.session:
+        return Refusal("inside", "a program inside a session reads the record of that session alone")
     return None
 
 
@@ -212,6 +231,7 @@ def _counts(grant: Grant, member: Member) -> bool:
 
 RULES: Final[tuple[Callable[[_Asked], Refusal | None], ...]] = (
     _names_a_session, _is_an_authority, _machine_is_its_users, _inside_never_manages, _inside_operates_its_own,
+    _inside_audits_its_own,
     _is_still_certified, _is_an_operator, _guests_only_watch, _has_a_grant,
 )  # fmt: skip
 
@@ -242,14 +262,14 @@ def refusals(act: Act, authority: Authority, *, now: int, revoked: Revocations =
 def objection(act: Act, authority: Authority, *, now: int, revoked: Revocations = NOTHING_REVOKED) -> HoldError | None:
     """Return the error to answer ``act`` with, None if it may happen.
 
-    A session that is unknown and one that the asker may not even observe are answered with the same NoSuchSession (I9);
+    A session that is unknown and one that the asker may neither observe nor audit are answered with the same NoSuchSession (I9);
     Forbidden, with its reason, is said only about what the asker may see.
     """
     found = refusals(act, authority, now=now, revoked=revoked)
     if not found:
         return None
     need = needed(act)
-    if need is not None and need.scope is Scope.SESSION and not _may_observe(act.session, authority, now, revoked):
+    if need is not None and need.scope is Scope.SESSION and not _may_know(act.session, authority, now, revoked):
         return NoSuchSession(act.named)
     return Forbidden(act.verb, found[0])
 
@@ -269,6 +289,12 @@ def reach(session: str, authority: Authority, *, now: int, revoked: Revocations 
         if all(rule(ask) is None for rule in RULES):
             found |= capability
     return found
+
+
+def _may_know(session: str, authority: Authority, now: int, revoked: Revocations) -> bool:
+    """Whether it is no news to ``authority`` that there is this session."""
+    ask = _Asked(Act("", session), _AUDIT, authority, now, revoked)
+    return _may_observe(session, authority, now, revoked) or all(rule(ask) is None for rule in RULES)
 
 
 def _may_observe(session: str, authority: Authority, now: int, revoked: Revocations) -> bool:

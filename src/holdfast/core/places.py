@@ -39,6 +39,11 @@ class Places:
         return self.state / "keys"
 
     @property
+    def policy(self) -> Path:
+        """Who may have what typed (core.policy); may be absent."""
+        return self.config.with_name("policy.toml")
+
+    @property
     def host_log(self) -> Path:
         return self.state / "host.log"
 

@@ -150,6 +150,8 @@ class Proposals:
         self._settled: OrderedDict[int, Proposal] = OrderedDict()
         self._grants: OrderedDict[int, Grant] = OrderedDict()
         self._asked: dict[tuple[str, int], int] = {}  # (client, seq) -> id, so that asking again proposes nothing twice
+        self._inputs = (0, "")  # position and author of the latest input
+        self._inputs_before = (0, "")  # and of the latest by anybody else
 
     # ---- what there is ----
 
@@ -169,6 +171,10 @@ class Proposals:
         """Return what (client, seq) proposed, if it did."""
         number = self._asked.get((client, seq)) if client and seq else None
         return None if number is None else self._pending.get(number) or self._settled.get(number)
+
+    def foreign(self, operator: str) -> int:
+        """Return the journal position of the latest input of anybody but ``operator``; 0: none."""
+        return (self._inputs_before if self._inputs[1] == who(operator) else self._inputs)[0]
 
     def recent(self, count: int) -> tuple[Proposal, ...]:
         """Return the latest that were settled, oldest first."""
@@ -254,6 +260,10 @@ class Proposals:
                 self._proposed(record)
             elif record.kind == Kind.DECISION:
                 self._decided(record)
+            elif record.kind == Kind.INPUT:
+                if self._inputs[1] != (author := who(record.operator)):
+                    self._inputs_before = self._inputs
+                self._inputs = (record.position, author)
             elif record.kind == Kind.CARRIED:
                 self._restore(record.body)
         except (TypeError, ValueError, KeyError, IndexError):  # of no version we know: it can be proposed again
@@ -319,6 +329,7 @@ class Proposals:
     def carried(self) -> dict[str, Any]:
         """Return what a ``carried`` record says of proposals: what waits, and what was granted."""
         return {
+            "proposal_ground": [*self._inputs, *self._inputs_before],
             "proposals": [_plain(each) for each in self._pending.values()],
             "proposal_grants": [
                 [each.proposal, each.operator, each.widen.value, list(each.deed), list(each.words), each.until, each.by]
@@ -327,6 +338,8 @@ class Proposals:
         }  # fmt: skip
 
     def _restore(self, body: Mapping[str, Any]) -> None:
+        if (ground := body.get("proposal_ground")) is not None and int(ground[0]) > self._inputs[0]:
+            self._inputs, self._inputs_before = (int(ground[0]), str(ground[1])), (int(ground[2]), str(ground[3]))
         for raw in body.get("proposals", ()):
             values = list(raw)
             values[4], values[5] = _deed(values[4]), Ground(*map(int, values[5]))

@@ -6,6 +6,7 @@ Who speaks is what the carrier proved, never what a message claims.
 
 import asyncio
 import logging
+import os
 import time
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -17,10 +18,13 @@ from holdfast.core.identity import Kind, operator_id
 from holdfast.core.journal import Author, Proof
 from holdfast.core.seqs import Seqs
 from holdfast.host.attachments import KINDS, Attachment, Terminal
+from holdfast.host.introductions import presented
+from holdfast.host.gate import TYPIST
 from holdfast.host.promptly import run_promptly
 from holdfast.wire import messages as wire
 from holdfast.wire import signing
 from holdfast.wire.framing import TO_HOST_BYTES_MAX
+from holdfast.wire.presenting import NONCE_BYTES
 
 if TYPE_CHECKING:
     from holdfast.host.host import Host
@@ -64,6 +68,8 @@ class Client:
         self.waits = 0  # under way, of all sessions
         self._opened = Seqs()  # of sessions that this client began; the host knows a repetition by its key
         self.client, self.face, self.inside = "", "", ""
+        self._nonce = b"" if isinstance(authority, Granted) else os.urandom(NONCE_BYTES)  # what presented keys sign
+        self.acted_at = time.monotonic()
         host.clients.add(self)
 
     # ---- what the carrier calls ----
@@ -75,6 +81,8 @@ class Client:
             return
         if isinstance(message, wire.Signed):
             self._unsealed(message)
+        elif isinstance(message, wire.Present):
+            self._present(message)
         elif isinstance(self.authority, Granted) and signing.verb_of(message) in signing.SIGNED:
             self._fail(getattr(message, "ref", 0), signing.BadSignature("it carries none"))
         else:
@@ -100,7 +108,8 @@ class Client:
         self._line.send(message)
 
     def pass_on(self, message: wire.Message, *descriptors: int) -> bool:
-        return self._line.pass_on(message, *descriptors)
+        # Memory that was handed over cannot be taken back, as private asks for: only people read it themselves.
+        return self.operator.kind == "human" and self._line.pass_on(message, *descriptors)
 
     def room(self) -> int | None:
         return self._line.room()
@@ -159,9 +168,37 @@ class Client:
             self._fail(0, WrongVersion(message.version, wire.PROTOCOL))
             self._line.close()
             return
+        if message.client.startswith(TYPIST):
+            raise BadMessage(f"a client's name cannot begin with {TYPIST!r}: the host types approved input under it")
         self.client, self.face, self.inside = message.client or "?", message.face, message.inside
         host = self._host
-        self.send(wire.Welcome(wire.PROTOCOL, host.id, host.name, host.generation, host.software, TO_HOST_BYTES_MAX))
+        self.send(
+            wire.Welcome(
+                wire.PROTOCOL, host.id, host.name, host.generation, host.software, TO_HOST_BYTES_MAX, self._nonce
+            )
+        )
+
+    def _present(self, said: wire.Present) -> None:
+        """A local client says by key who it is: from now on it may what that operator may, and signs what it does."""
+        if self._requests or self._attached:
+            raise BadMessage("keys are presented before anything is asked for")
+        host = self._host
+        nonce, self._nonce = self._nonce, b""
+        try:
+            authority = presented(
+                host.identity, said, self.authority, host=host.id, client=self.client, nonce=nonce
+            )  # fmt: skip
+        except BadMessage:
+            raise
+        except HoldError as error:  # what it asks for next, it asks for as somebody else than it is here
+            self._fail(said.ref, error)
+            self._line.close()
+            return
+        operator = str(operator_id(authority.member.key))
+        self.authority = authority
+        self.operator = Author(operator, principal=_principal(authority), kind=_kind(authority))
+        host.relays.watch()
+        self.send(wire.Done(said.ref))
 
     def _handle(self, message: wire.ToHost, author: Author) -> None:
         match message:
@@ -183,7 +220,7 @@ class Client:
                     task.cancel()
             case wire.Hello() | wire.Pong():
                 pass
-            case wire.Signed():
+            case wire.Signed() | wire.Present():
                 raise BadMessage("a signed message holds another one")
             case _:
                 self._begin(message, author)
@@ -232,17 +269,27 @@ class Client:
         return Author(mine, principal=mine.principal, proof=proof, kind=mine.kind, term=signed.term)
 
     def _found(self, message: wire.ToHost, verb: str) -> "Session":
-        """Return the session ``message`` names, if this client may do that to it. The one gate (I9, STYLE 6)."""
+        """Return the session ``message`` names, if this client may do that to it."""
+        return self._admitted(message, verb)[0]
+
+    def _admitted(self, message: wire.ToHost, verb: str) -> tuple["Session", str]:
+        """Return the session ``message`` names, if this client may do that to it, and as what: the input of whoever may
+        only propose is a proposal. The one gate (I9, STYLE 6)."""
         named = str(getattr(message, "session", ""))
         session = self._host.known(named) if named else None
         if not isinstance(self.authority, Owner):
             act = Act(verb, session.id if session else "", named, self._observes(message))
-            no = objection(act, self.authority, now=int(time.time()), revoked=self._host.revocations)
+            now, revoked = int(time.time()), self._host.revocations
+            no = objection(act, self.authority, now=now, revoked=revoked)
+            if no is not None and verb == "input":
+                verb = "propose"
+                no = objection(Act(verb, act.session, named), self.authority, now=now, revoked=revoked) and no
             if no is not None:
                 raise no
         if session is None:
             raise NoSuchSession(named)
-        return session
+        session.judge.shows(self.operator, verb)
+        return session, verb
 
     def _observes(self, message: wire.ToHost) -> bool:
         """Whether it changes nothing but the asker's own view."""
@@ -275,8 +322,11 @@ class Client:
         task.add_done_callback(lambda _: self._requests.pop(ref, None))
 
     async def _answer(self, ref: int, message: wire.ToHost, author: Author) -> None:
+        self.acted_at = time.monotonic()
         try:
             self._admit(message)
+            if (named := getattr(message, "session", "")) and (session := self._host.known(named)) is not None:
+                session.judge.heard(author)
             if isinstance(message, wire.Attach):
                 await self._attach(message)
                 return
@@ -319,10 +369,14 @@ class Client:
             else:
                 self.send(result)
 
+        self.acted_at = time.monotonic()
         try:
             held = self._attached.get(message.attachment)
             if held is None or not isinstance(self.authority, Owner):
-                session = self._found(message, "input")
+                session, admitted = self._admitted(message, "input")
+                if admitted == "propose":
+                    answer(session.gate.offered(message, client=self.client, author=author))
+                    return
                 if held is not None and held[0] is not session:
                     raise BadMessage("the attachment is on another session than the input")
             else:

@@ -75,3 +75,8 @@ async def _status(session: "Session", holder: "Holder") -> int | None:
         await asyncio.wait_for(session.exited.wait(), LAST_S)
     status = holder.ended.status if not holder.lost.is_set() and holder.ended is not None else None
     return None if status is None else os.waitstatus_to_exitcode(status)
+
+
+def exit_code(status: int | None) -> int | None:
+    """Return a raw wait status as exit code, or minus the signal that killed it."""
+    return None if status is None else os.waitstatus_to_exitcode(status)

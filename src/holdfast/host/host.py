@@ -30,14 +30,17 @@ from holdfast.host import requests, store
 from holdfast.host.archive import Archive, Archiver
 from holdfast.host.cgroups import Groups
 from holdfast.host.config import Config
+from holdfast.host.consult import Consultant
+from holdfast.host.ending import exit_code
 from holdfast.host.holders import Holder, Keeper, Plan
 from holdfast.host.identity import Identity, now_s
 from holdfast.host.invitations import Invitations
 from holdfast.host.journal import Journal
 from holdfast.host.notary import Notary
 from holdfast.host.output import Output
+from holdfast.host.policyfile import PolicyFile
 from holdfast.host.relays import Relays
-from holdfast.host.session import Session, exit_code
+from holdfast.host.session import Session
 from holdfast.host.store import Sheet, Shelf
 from holdfast.host.tuple import read_stat
 from holdfast.host.views import Views, ViewState
@@ -74,6 +77,7 @@ class Host:
         self.identity = Identity(places.state / "identity")
         self.notary = Notary(self.identity)
         self.archiver = Archiver()
+        self.policy, self.consultant = PolicyFile(places.policy), Consultant()
         self.views = Views(source=self, on_reply=self._reply, on_state=self._view_state)
         self._keeper: Keeper | None = None
         self._keeping = asyncio.Lock()
@@ -464,7 +468,8 @@ class Host:
         return wire.Status(
             ref, os.getpid(), self.generation, self.started_at, self.software, len(self.running()), self.keeper_pid,
             self.views.pids, str(places.runtime), str(places.state),
-            (*self.notes, *strange, *self.groups.notes, *self.views.notes, *filter(None, [self.notary.trouble])),
+            (*self.notes, *strange, *self.policy.notes, *self.groups.notes, *self.views.notes,
+             *filter(None, [self.notary.trouble])),
         )  # fmt: skip
 
     # ---- what views and archive need ----

@@ -38,11 +38,13 @@ class _Waiting(NamedTuple):
     taken: int = 0  # bytes of it that the terminal took, as far as is known
     stretch: Stretch | None = None  # the withheld input that it is part of
     before: int = 0  # bytes of that stretch before it
+    proposal: int = 0  # the approved one that it is; 0: it was not proposed
 
     @property
     def body(self) -> dict[str, Any]:
         """What the journal keeps of it."""
-        return {"client": self.client, "seq": self.ask.seq, "data": self.ask.data, "attachment": self.attachment}
+        body = {"client": self.client, "seq": self.ask.seq, "data": self.ask.data, "attachment": self.attachment}
+        return body | {"proposal": self.proposal} if self.proposal else body
 
 
 class Lane:
@@ -52,12 +54,13 @@ class Lane:
         self._session, self._inputs = session, inputs
         self._waiting: deque[_Waiting] = deque()
         self._answers: dict[tuple[str, int], list[tuple[int, Answer]]] = {}
-        self._wake = asyncio.Event()
+        self._wake, self._uncut = asyncio.Event(), asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._at_once: _Waiting | None = None  # being typed without the task
         self.last_at = time.monotonic()
         self.typed = 0  # journal position of the newest input
         self._stretch: Stretch | None = None  # the newest input was withheld: more may share its record
+        self._cuts = 0  # changes of control under way: nothing is begun meanwhile
 
     def start(self) -> None:
         """Begin to type what is submitted."""
@@ -65,6 +68,8 @@ class Lane:
 
     async def stop(self) -> None:
         """Stop typing; what waits is answered as not typed."""
+        self._session.judge.end()
+        self._session.gate.stop()
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -87,11 +92,50 @@ class Lane:
             self._settle(client, waiting.ask.seq, Refused("the right to type was taken back; this was not typed"))
         return len(dropped)
 
+    def cut(self) -> int:
+        """Control changed: what must not be typed any more is answered so, what is being typed ends after its present
+        piece, and nothing else begins until ``go_on``. Return how many inputs were dropped, of which no byte was typed."""
+        self._cuts += 1
+        self._stretch = None
+        at_it, holder = self._waiting[0] if self._waiting else None, self._session.holder
+        if at_it is not None and holder is not None and self._objection(at_it) is not None:
+            holder.stop_writing()
+        dropped = [
+            (each, no) for each in self._waiting if not each.record and (no := self._objection(each)) is not None
+        ]
+        for waiting, no in dropped:
+            if waiting is not at_it:  # the task is at that one, and asks again before it types
+                self._waiting.remove(waiting)
+                self._settle(waiting.client, waiting.ask.seq, no)
+        return len(dropped)
+
+    def go_on(self) -> None:
+        """A change of control is done with what was on the way."""
+        self._cuts -= 1
+        if not self._cuts:
+            self._uncut.set()
+            self._wake.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is being typed."""
+        return self._at_once is None and not (self._waiting and self._waiting[0].record)
+
+    def _objection(self, waiting: _Waiting) -> HoldError | None:
+        """Return why ``waiting``, which was allowed, must not be typed any more."""
+        try:
+            self._session.judge.still(waiting.operator, waiting.term)
+        except HoldError as no:
+            return no
+        return None
+
     def submit(
-        self, ask: wire.Input, *, client: str, operator: str, attachment: int, answer: Answer, verb: str = "input"
-    ) -> None:
+        self, ask: wire.Input, *, client: str, operator: str, attachment: int, answer: Answer, verb: str = "input",
+        proposal: int = 0,
+    ) -> None:  # fmt: skip
         """Type ``ask`` in its turn, if the judge allows ``verb``, and call ``answer`` once, now or later. A repeated
-        (client, seq) gets the first one's outcome. Raises HoldError if it may not be typed."""
+        (client, seq) gets the first one's outcome. ``proposal``: a person approved it, and the gate asked all there was to
+        ask. Raises HoldError if it may not be typed."""
         key = (client, ask.seq)
         if key in self._answers:  # sent again while the first is under way: one typing, two answers
             self._answers[key].append((ask.ref, answer))
@@ -106,10 +150,10 @@ class Lane:
             )
             return
         judge = self._session.judge
-        if (held := judge.weigh(typing(verb, ask, operator, client, attachment))) is not None:
+        if not proposal and (held := judge.weigh(typing(verb, ask, operator, client, attachment))) is not None:
             raise held.error
         self._answers[key] = [(ask.ref, answer)]
-        waiting = _Waiting(ask, client, operator, attachment, judge.control.term)
+        waiting = _Waiting(ask, client, operator, attachment, judge.control.term, proposal=proposal)
         if not (self._waiting or self._at_once is not None) and self._type_at_once(waiting):
             return
         self._waiting.append(waiting)
@@ -123,6 +167,8 @@ class Lane:
         holder = session.holder
         if holder is None or holder.busy or len(data) > LINE_MAX or not session.sizing.settled(waiting.attachment):
             return False
+        if self._cuts:
+            return False
         if (secret := is_secret(holder.hello.terminal)) is None:
             return False
         self.last_at = time.monotonic()
@@ -133,7 +179,8 @@ class Lane:
             return True
         self._at_once = waiting
         total = TOTAL if waiting.stretch is not None else None
-        holder.write_at_once(waiting.record, data, self._typed_at_once, before=waiting.before, total=total)
+        term = session.judge.control.term
+        holder.write_at_once(waiting.record, data, self._typed_at_once, before=waiting.before, total=total, term=term)
         if record is not None:
             session.announce(record)
         return True
@@ -196,8 +243,9 @@ class Lane:
             await self._check_line(ask.data)
             if waiting.attachment:
                 await session.typed_by(waiting.attachment)
+            secret = await self._turn(waiting)
             self.last_at = time.monotonic()
-            waiting, record = self._recorded(waiting, secret=await self._is_secret())
+            waiting, record = self._recorded(waiting, secret=secret)
             position = waiting.record
             if record is not None:
                 session.announce(record)
@@ -213,6 +261,18 @@ class Lane:
             session.record("typed", "host", {"of": position, "outcome": written.outcome, "written": shown})
         return outcome
 
+    async def _turn(self, waiting: _Waiting) -> bool:
+        """Return when ``waiting`` may be typed, and whether the terminal would not show it. Raises if it may not be."""
+        while True:
+            self._uncut.clear()
+            while self._cuts:
+                await self._uncut.wait()
+            secret = await self._is_secret()
+            if not self._cuts:
+                break
+        self._session.judge.still(waiting.operator, waiting.term)
+        return secret
+
     async def _is_secret(self) -> bool:
         """Whether what is typed now would not be shown: asked of the holder where it cannot be seen from here."""
         holder = await self._session.ready()
@@ -224,10 +284,13 @@ class Lane:
         total = TOTAL if stretch is not None else None
         while True:
             holder = await session.ready()
+            if self._objection(waiting) is not None:
+                return _so_far(holder, waiting)
             try:
                 written = await holder.write(
-                    waiting.record, waiting.ask.data, at=at, before=waiting.before, total=total
-                )
+                    waiting.record, waiting.ask.data, at=at, before=waiting.before, total=total,
+                    term=session.judge.control.term,
+                )  # fmt: skip
                 if stretch is not None:
                     stretch.written = waiting.before + written.written
                 return written
@@ -235,7 +298,13 @@ class Lane:
                 # The holder died under the write. Its successor knows from the header what the terminal took of this
                 # position: asking again under the same position can only type what was never begun (I5).
                 at = 0
-            except Refused:
+            except Refused as no:
+                if no.details.get("reason") == "older-term":
+                    # Control changed under the write. Not this operator's: the rest goes on in the new term.
+                    if (so_far := _so_far(holder, waiting)).outcome in ("unknown", "applied"):
+                        return so_far
+                    at = so_far.written
+                    continue
                 if holder.ended is None and session.root_lives():
                     raise
                 await session.ended()  # the program ended under the write; how is about to be written down
@@ -255,6 +324,17 @@ class Lane:
             self._inputs.ended(client, seq, result)
         for ref, answer in self._answers.pop((client, seq), []):
             answer(result if isinstance(result, HoldError) else _answered(ref, seq, result))
+
+
+def _so_far(holder: Holder, waiting: _Waiting) -> Written:
+    """Return what the terminal took of an input that is not typed on, from the holder's own record of it."""
+    ring, position = holder.ring, waiting.record
+    if ring.input_position != position:
+        return Written(position, waiting.taken, "partial" if waiting.taken else "refused", "control changed hands")
+    written = max(0, ring.input_written - waiting.before)
+    outcome = "applied" if written >= len(waiting.ask.data) else "partial" if written else "refused"
+    flight = ring.input_flight
+    return Written(position, written, "unknown" if flight else outcome, "control changed hands", flight)
 
 
 def typing(verb: str, ask: wire.Input, operator: str, client: str, attachment: int) -> Act:

@@ -35,7 +35,9 @@ from holdfast.core.journal import (
     is_torn,
     verify,
 )
+from holdfast.core.proposals import Proposals
 from holdfast.core.seqs import Seqs
+from holdfast.core.turns import Turns
 from holdfast.host.journalfile import ANCHOR, HEAD_BYTES, RECORD, Scan, Segment, framed, is_record, scanned
 from holdfast.host.syncer import Syncer, shared
 
@@ -98,7 +100,8 @@ class Journal:
         self.folder, self.session = folder, session
         self.segment_bytes, self.keep_bytes, self.held_bytes = segment_bytes, keep_bytes, held_bytes
         self.incarnation, self.epoch, self.generation = 1, 1, 0
-        self.inputs, self.seqs, self.bound = Inputs(), Seqs(), Bound()
+        self.inputs, self.seqs, self.bound, self.turns = Inputs(), Seqs(), Bound(), Turns()
+        self.proposals = Proposals()
         self.notary: Signing | None = None  # who signs where the chain stands
         self.tail: TornTail | None = None
         self.damage: list[Damage] = []
@@ -306,6 +309,8 @@ class Journal:
         self.inputs.learn(record)
         self.seqs.learn(record)
         self.bound.learn(record)
+        self.turns.learn(record)
+        self.proposals.learn(record)
 
     def checkpoint(self, *, at_ns: int | None = None) -> Record | None:
         """Have the host's key sign where the chain stands; None without a key. Raises StorageFailed: see ``append``."""
@@ -413,8 +418,9 @@ class Journal:
                 raise
             return  # no new file can be made, but this one still takes records
         self._signed(at_ns)  # of the anchor: what is kept verifies from a head that the host's key stands for
-        carried = {**self.inputs.carried(), "bound": self.bound.carried()}
-        if carried["clients"] or self.bound.output_end or self.bound.number:
+        carried = {**self.inputs.carried(), "bound": self.bound.carried(), "control": self.turns.carried()}
+        carried |= self.proposals.carried()
+        if carried["clients"] or carried["control"] or self.bound.output_end or self.bound.number:
             self._put(self._seal(Kind.CARRIED, "host", carried, at_ns))
         self._prune()
 

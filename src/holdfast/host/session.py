@@ -7,7 +7,6 @@ records are appended in the event loop without awaiting, so their positions are 
 import asyncio
 import contextlib
 import logging
-import os
 import signal as signals
 import time
 from collections.abc import AsyncIterator, Coroutine, Iterable
@@ -24,7 +23,8 @@ from holdfast.core.sizing import Sizing, clamped
 from holdfast.host.attachments import KINDS, Attachment, Peer
 from holdfast.host.commands import Commands
 from holdfast.host.doorbell import Doorbell
-from holdfast.host.ending import end_tree
+from holdfast.host.ending import end_tree, exit_code
+from holdfast.host.gate import Gate
 from holdfast.host.holders import Holder
 from holdfast.host.input import Answer, Lane
 from holdfast.host.journal import Journal
@@ -61,6 +61,7 @@ class Session:
         self.presence = Presence.DETACHED
         self.sizing = Sizing((sheet.rows, sheet.cols))
         self.judge = Judge(self)
+        self.gate = Gate(self, host)
         self.lane = Lane(self, journal.inputs)
         self.watch = Watch(self)
         self.replies = Replies(self)
@@ -158,7 +159,7 @@ class Session:
     def announce(self, record: Record) -> None:
         """Tell those who watch of a record that was appended."""
         for attachment in self.attachments.values():
-            if attachment.wants_events:
+            if attachment.wants_events or record.kind == "control":
                 attachment.peer.send(
                     wire.Event(
                         attachment.number,
@@ -215,12 +216,14 @@ class Session:
         if found:
             self.resized_at = self.head
             self._reconcile(holder)
+            self.gate.recover()
         loop = asyncio.get_running_loop()
         if self._minding is None:
             self._minding = loop.create_task(self._mind(), name=f"{self.id}: mind")
             self.lane.start()
             self.watch.start()
             self.waiting.start()
+        self.judge.begin(holder.hello.term)
         self._held.set()
         self.bell.answer(holder)
         if began:
@@ -356,7 +359,8 @@ class Session:
             self.spawn(self._show_last(attachment, offset), "shown once more")
             return attachment
         wish = clamped(ask.size.rows, ask.size.cols) if ask.size is not None else None
-        change = self.sizing.join(attachment.serial, wish, observe=ask.observe)
+        looks_on = ask.observe or not self.judge.may_size(peer.operator)
+        change = self.sizing.join(attachment.serial, wish, observe=looks_on)
         self.record(
             "attach", peer.operator, {"attachment": attachment.serial, "view": ask.view, "observe": ask.observe}
         )
@@ -403,7 +407,7 @@ class Session:
         if attachment is not None and attachment.observe:
             raise self._refusal("an observer does not type")
         serial = attachment.serial if attachment is not None else 0
-        self.lane.submit(ask, client=client, operator=operator, attachment=serial, answer=answer)
+        self.gate.submit(ask, client=client, operator=operator, attachment=serial, answer=answer)
         self.waiting.stir()
 
     async def typed_by(self, serial: int) -> None:
@@ -413,11 +417,12 @@ class Session:
             attachment = self.attachments.get(serial)
             await self._resize(change, attachment.peer.operator if attachment else "host")
 
-    async def resize(self, ask: wire.Resize, operator: str, attachment: Attachment | None) -> int:
+    async def resize(self, ask: wire.Resize, operator: str, attachment: Attachment | None, *, proposal: int = 0) -> int:
         """Apply a size; return the journal position. An attachment that does not drive changes only its own view."""
         size = clamped(ask.size.rows, ask.size.cols)
         if attachment is None:
-            self.judge.weigh(act_of("resize", operator, rows=size[0], cols=size[1]))
+            if not proposal:
+                self.judge.demand(act_of("resize", operator, rows=size[0], cols=size[1]))
             change = self.sizing.forced(size)
         else:
             if attachment.observe:
@@ -425,7 +430,7 @@ class Session:
                 attachment.resized(0)
                 return self.journal.position
             if attachment.serial == self.sizing.driver:
-                self.judge.weigh(act_of("resize", operator, rows=size[0], cols=size[1]))
+                self.judge.demand(act_of("resize", operator, rows=size[0], cols=size[1]))
             change = self.sizing.wish(attachment.serial, size)
             attachment.size = wire.Size(*size)
             if change is None:
@@ -447,13 +452,16 @@ class Session:
                 else:
                     attachment.resized(offset)
 
-    async def signal(self, number: int, operator: str, *, tree: bool) -> int:
+    async def signal(self, number: int, operator: str, *, tree: bool, proposal: int = 0) -> int:
         """Send a signal to the foreground group or the tree; return the journal position."""
         if number not in {int(s) for s in signals.Signals}:
             raise self._refusal(f"{number} is not a signal")
+        act = act_of("signal", operator, signal=number, tree=tree)
+        await self.gate.consult(act)
         async with self._control:
             holder = await self.ready()
-            self.judge.weigh(act_of("signal", operator, signal=number, tree=tree))
+            if not proposal:
+                self.judge.demand(act)
             record = self.record("signal", operator, {"signal": number, "tree": tree})
             await holder.signal(number, tree=tree)
             return record.position
@@ -591,8 +599,3 @@ class Session:
         if not self.over:
             self.binding.sign()
         self.journal.close()
-
-
-def exit_code(status: int | None) -> int | None:
-    """Return a raw wait status as exit code, or minus the signal that killed it."""
-    return None if status is None else os.waitstatus_to_exitcode(status)

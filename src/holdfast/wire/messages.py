@@ -18,6 +18,15 @@ from holdfast.wire.controlling import Controlled as Controlled
 from holdfast.wire.controlling import Here as Here
 from holdfast.wire.controlling import Presence as Presence
 from holdfast.wire.controlling import Who as Who
+from holdfast.wire.gating import AwaitDecision as AwaitDecision
+from holdfast.wire.gating import Decide as Decide
+from holdfast.wire.gating import Decided as Decided
+from holdfast.wire.gating import Pending as Pending
+from holdfast.wire.gating import ProposalInfo as ProposalInfo
+from holdfast.wire.gating import Proposals as Proposals
+from holdfast.wire.gating import Propose as Propose
+from holdfast.wire.gating import Proposed as Proposed
+from holdfast.wire.gating import Withdraw as Withdraw
 from holdfast.wire.parts import Basis as Basis
 from holdfast.wire.parts import Cell as Cell
 from holdfast.wire.parts import ControlState as ControlState
@@ -27,6 +36,7 @@ from holdfast.wire.parts import ReapPolicy as ReapPolicy
 from holdfast.wire.parts import SessionInfo as SessionInfo
 from holdfast.wire.parts import Size as Size
 from holdfast.wire.parts import Style as Style
+from holdfast.wire.presenting import Present as Present
 from holdfast.wire.waits import Waited as Waited
 from holdfast.wire.waits import WaitFor as WaitFor
 
@@ -323,6 +333,7 @@ class Welcome(Message, frozen=True, tag="welcome"):
     generation: int
     software: str
     frame_bytes_max: int
+    nonce: bytes = b""  # to be signed by who presents keys on this connection; empty where they were proven before it
 
 
 class Failed(Message, frozen=True, tag="failed"):
@@ -569,10 +580,11 @@ class Upgraded(Message, frozen=True, tag="upgraded"):
 ToHost = (
     Hello | Ping | Pong | Open | List | Info | Attach | Detach | Credit | Seen | Input | Resize | Signal | Kill | Keep | Rename
     | Forget | Fork | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
-    | Signed | GetIdentity | Enrol | Revoke | Invite | Renew | Control | Who | WaitFor
+    | Signed | Present | GetIdentity | Enrol | Revoke | Invite | Renew | Control | Who | WaitFor
+    | Propose | Proposals | Decide | Withdraw | AwaitDecision
 )  # fmt: skip
 ToClient = (
     Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Direct | Output | Gap | Rows | Event
     | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded | Identity | Joined
-    | Waited | Silent | Controlled | Here
+    | Waited | Silent | Controlled | Here | Proposed | Pending | Decided
 )  # fmt: skip

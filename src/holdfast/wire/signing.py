@@ -80,6 +80,14 @@ COVERED: Final[Mapping[type[wire.Message], Mapping[str, Callable[[Any], Any]]]] 
     wire.Keep: {"for_s": float},
     wire.Rename: {"name": _itself},
     wire.Forget: {},
+    wire.Propose: {
+        "seq": _itself, "verb": _itself, "data": _itself, "signal": _itself, "tree": _itself, "why": _itself, "basis": _basis,
+    },
+    wire.Decide: {
+        "proposal": _itself, "digest": _itself, "verdict": _itself, "why": _itself, "widen": _itself, "words": _itself,
+        "for_s": float,
+    },
+    wire.Withdraw: {"proposal": _itself},
     wire.Control: {"act": _itself, "to": _itself, "why": _itself, "job": _itself},
 }  # fmt: skip
 
