@@ -72,10 +72,12 @@ def own_oom_score() -> int:
         return 0
 
 
-def packed_job(argv: Sequence[str], env: bytes, cwd: str, cgroup_procs: Sequence[str]) -> tuple[int, int]:
+def packed_job(
+    argv: Sequence[str], env: bytes, cwd: str, cgroup_procs: Sequence[str], marks: bytes = b""
+) -> tuple[int, int]:
     """Return descriptors of what ``start`` is to run, and of the version 2 group it is born in (-1: of none).
 
-    ``env``: ``NAME=value`` and a zero byte, of every variable. Raises OSError.
+    ``env``: ``NAME=value`` and a zero byte, of every variable. ``marks``: what it finds at MARKS_FD. Raises OSError.
     """
     group, born_in, joins = -1, [], []
     for procs in cgroup_procs:
@@ -93,7 +95,8 @@ def packed_job(argv: Sequence[str], env: bytes, cwd: str, cgroup_procs: Sequence
     job = -1
     try:
         job = os.memfd_create("hf-job", os.MFD_CLOEXEC)
-        os.write(job, p.packed({"argv": argv, "env": env, "cwd": cwd, "joins": joins, "born_in": born_in}))
+        recipe: p.Fields = {"argv": argv, "env": env, "cwd": cwd, "joins": joins, "born_in": born_in, "marks": marks}
+        os.write(job, p.packed(recipe))
     except OSError:
         for one in {job, group} - {-1}:
             os.close(one)
@@ -146,6 +149,7 @@ def _become(slave: int, tell: int, job: int, inherited: Inheritance, born: bool)
         os.dup2(tell, 3, inheritable=False)
         tell = 3
         os.closerange(4, _FILES_MAX)
+        _lay_out(p.data_of(recipe, "marks"))
         _write("/proc/self/oom_score_adj", str(min(1000, inherited.oom + _OOM_HIGHER)), must=False)
         stage = 1
         for file in p.texts(recipe, "joins") + ([] if born else p.texts(recipe, "born_in")):
@@ -166,6 +170,18 @@ def _become(slave: int, tell: int, job: int, inherited: Inheritance, born: bool)
         os.write(tell, _REPORT.pack(stage, errno.EINVAL))
     finally:
         os._exit(127)
+
+
+def _lay_out(marks: bytes) -> None:
+    """Have what proves a shell's marks at MARKS_FD, if there is any. It is the only descriptor that the command inherits."""
+    if not marks:
+        return
+    file = os.memfd_create("hold-marks", 0)
+    os.write(file, marks)
+    os.lseek(file, 0, os.SEEK_SET)
+    if file != p.MARKS_FD:
+        os.dup2(file, p.MARKS_FD)
+        os.close(file)
 
 
 def _write(path: str, text: str, *, must: bool) -> None:

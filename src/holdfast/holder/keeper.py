@@ -285,7 +285,8 @@ class Keeper:
         try:
             also.append(linux.open_slave(kept.master))
             linux.expect_utf8(also[0])
-            job, group = execution.packed_job(argv, env, cwd, cgroups)
+            marks = p.data_of(fields, "marks") if "marks" in fields else b""
+            job, group = execution.packed_job(argv, env, cwd, cgroups, marks)
             also += [job] if group < 0 else [job, group]
             kept.holder, kept.report = self._seats.give(seats.BEGIN, kept.master, kept.memory, kept.listener, *also)
         except OSError:

@@ -10,8 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 VERSION: Final = 1
-FEATURES: Final = 0b1111
-"""Bits of what this code can do: 1 input with positions, 2 answers, 4 in-place upgrade, 8 handover of descriptors."""
+FEATURES: Final = 0b111111
+"""Bits of what this code can do: 1 input with positions, 2 answers, 4 in-place upgrade, 8 handover of descriptors, 16 terms,
+32 marks."""
+F_TERMS: Final = 16
+F_MARKS: Final = 32
 
 # Kinds of frames. A number is never reused.
 HELLO: Final = 1  # version, features, role, generation; a host sends its doorbell (eventfd) along
@@ -31,7 +34,8 @@ ARCHIVED: Final = 17  # upto; no answer
 RELEASE: Final = 18  # -> OK, then the holder leaves
 UPGRADE: Final = 19  # python, source -> the link ends, the same process continues with other code
 HANDOVER: Final = 20  # -> OK with the descriptors master, memory, listening socket
-SPAWN: Final = 30  # session, argv, env, cwd, rows, cols, ring_bytes, cgroup_procs, exit_file -> OK
+TERM: Final = 21  # term, flush -> OK(flushed, canonical, echo, foreground): control changed hands
+SPAWN: Final = 30  # session, argv, env, cwd, rows, cols, ring_bytes, cgroup_procs, exit_file, marks -> OK
 KEPT: Final = 31  # -> OK(sessions, pids)
 FORGET: Final = 32  # session -> OK
 LEAVE: Final = 33  # -> OK if nothing is kept
@@ -46,6 +50,8 @@ INPUT_PIECE: Final = 4096
 HOLDER_FRAME_MAX: Final = 64 * 1024
 KEEPER_FRAME_MAX: Final = 4 * 1024 * 1024  # a command line and environment may reach a few MiB
 DESCRIPTORS_MAX: Final = 8
+MARKS_FD: Final = 4
+"""Where the root process finds what SPAWN's ``marks`` says, a file in memory; without it that descriptor is closed."""
 
 Value = int | str | bytes | Sequence[str] | Sequence[int]
 Fields = Mapping[str, Value]

@@ -45,6 +45,7 @@ class Plan:
     ring_bytes: int = 0  # address range of the ring; 0: 64 MiB
     cgroup_procs: tuple[str, ...] = ()
     exit_file: str = ""
+    marks: bytes = b""  # what a shell finds at MARKS_FD; only for a keeper with F_MARKS
 
 
 class Spawned(NamedTuple):
@@ -112,6 +113,15 @@ class Termios(NamedTuple):
     foreground: int  # process group, 0: none
 
 
+class Fence(NamedTuple):
+    """What a change of control met at the holder. ``flushed``: at least so many bytes that the terminal had and no program
+    had read were thrown away; -1: this holder is of an older version and cannot."""
+
+    flushed: int
+    canonical: bool = False
+    foreground: int = 0
+
+
 class Keeper:
     """The host's link to the keeper."""
 
@@ -119,6 +129,7 @@ class Keeper:
         self.places, self._link = places, link
         self.pid = p.number(welcome, "pid")
         self.source = p.text(welcome, "source", "")
+        self.features = p.number(welcome, "features", 0)
         self._closed = False
 
     @property
@@ -158,7 +169,7 @@ class Keeper:
         fields: dict[str, p.Value] = {
             "session": plan.session, "argv": list(plan.argv), "cwd": plan.cwd, "rows": plan.rows, "cols": plan.cols,
             "env": [f"{name}={value}" for name, value in plan.env.items()], "ring_bytes": plan.ring_bytes,
-            "cgroup_procs": list(plan.cgroup_procs), "exit_file": plan.exit_file,
+            "cgroup_procs": list(plan.cgroup_procs), "exit_file": plan.exit_file, "marks": plan.marks,
         }  # fmt: skip
         try:
             async with asyncio.timeout(_SPAWN_S):
@@ -202,7 +213,7 @@ class Keeper:
             fresh = await self._connected(self.places)
         except OSError as failed:
             raise HolderLost("the keeper", f"it did not come back from its upgrade: {failed}") from None
-        self._link, self.pid, self.source = fresh._link, fresh.pid, fresh.source
+        self._link, self.pid, self.source, self.features = fresh._link, fresh.pid, fresh.source, fresh.features
 
     async def close(self) -> None:
         """End the link; the keeper stays."""
@@ -443,6 +454,20 @@ class Holder:
         self._abort.set()
         async with self._typing:
             return
+
+    def stop_writing(self) -> None:
+        """Have a write in progress stop after the piece that is on its way; it returns how much was typed, exactly."""
+        self._abort.set()
+
+    async def fence(self, term: int, *, flush: bool) -> Fence:
+        """Control changed hands: nothing of an older term is typed any more, with ``flush`` nothing of it delivered.
+
+        Safe to repeat. Does not wait for a write in progress. Raises HolderLost: ask the next holder.
+        """
+        if not self.hello.features & p.F_TERMS:
+            return Fence(-1)
+        said = await self._link.ask(p.TERM, {"term": term, "flush": int(flush)})
+        return Fence(p.number(said, "flushed"), bool(p.number(said, "canonical")), p.number(said, "foreground"))
 
     async def resize(self, rows: int, cols: int) -> int:
         """Resize the terminal; return the output offset of the mark."""

@@ -26,7 +26,8 @@ from holdfast.core.places import Places
 from holdfast.core.sizing import clamped
 from holdfast.edge import due, ownrelay
 from holdfast.edge.files import write_durably
-from holdfast.host import requests, store
+from holdfast.holder import protocol as p
+from holdfast.host import requests, shells, store
 from holdfast.host.archive import Archive, Archiver
 from holdfast.host.cgroups import Groups
 from holdfast.host.config import Config
@@ -151,6 +152,7 @@ class Host:
                 for session in self.sessions.values():
                     await session.settled()
         for session in self.sessions.values():
+            session.commands.keep()
             await session.suspend()
         for task in list(self._tasks):
             task.cancel()
@@ -183,6 +185,7 @@ class Host:
             await self.keeper()
         for session in self.running():
             session.keep_view()
+            session.commands.keep()
             session.flush()
             session.binding.look()
             session.bell.archive()
@@ -300,6 +303,8 @@ class Host:
         )  # fmt: skip
         session = None
         try:
+            if ask.integration and keeper.features & p.F_MARKS:
+                plan = shells.marked(plan, folder)
             journal = self._journal(sheet)
             session = Session(self, sheet, journal, self._output(sheet))
             self.sessions[sheet.id] = session
@@ -315,6 +320,7 @@ class Host:
             raise
         await self.views.open(SessionId(sheet.id), rows=rows, cols=cols, offset=0, keyframe=None)
         await session.take(holder, began=True)
+        session.commands.begin()
         session.record("running", "host", {"pid": sheet.root_pid, "rows": rows, "cols": cols})
         return session
 
@@ -377,6 +383,7 @@ class Host:
         session.bell.head = max(session.bell.head, holder.ring.head)
         await session.begin_view(holder.ring.marks(0))
         await session.take(holder, found=True)
+        session.commands.begin(holder.ring.marks(0))
 
     async def _try_strangers(self) -> None:
         for session in list(self._strangers.values()):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from holdfast.core.checkpoints import Bound
+from holdfast.core.commandlog import CommandLog
 from holdfast.core.errors import Corrupt, StorageFailed
 from holdfast.core.inputs import Inputs
 from holdfast.core.journal import (
@@ -89,8 +90,8 @@ class Journal:
 
     ``position`` and ``head`` name the last record (0 and 32 zero bytes: none), ``first`` the oldest kept. ``tail`` and
     ``damage`` say what ``open`` found; both have been recorded, or will be before the next append. ``generation``,
-    ``incarnation`` and ``epoch`` go into every record and may be set at any time. ``inputs``, ``seqs`` and ``bound`` follow every
-    record.
+    ``incarnation`` and ``epoch`` go into every record and may be set at any time. ``inputs``, ``seqs``, ``bound`` and ``commands``
+    follow every record.
     """
 
     def __init__(
@@ -101,7 +102,7 @@ class Journal:
         self.segment_bytes, self.keep_bytes, self.held_bytes = segment_bytes, keep_bytes, held_bytes
         self.incarnation, self.epoch, self.generation = 1, 1, 0
         self.inputs, self.seqs, self.bound, self.turns = Inputs(), Seqs(), Bound(), Turns()
-        self.proposals = Proposals()
+        self.proposals, self.commands = Proposals(), CommandLog()
         self.notary: Signing | None = None  # who signs where the chain stands
         self.tail: TornTail | None = None
         self.damage: list[Damage] = []
@@ -308,6 +309,7 @@ class Journal:
     def _learn(self, record: Record) -> None:
         self.inputs.learn(record)
         self.seqs.learn(record)
+        self.commands.learn(record)
         self.bound.learn(record)
         self.turns.learn(record)
         self.proposals.learn(record)
@@ -419,8 +421,8 @@ class Journal:
             return  # no new file can be made, but this one still takes records
         self._signed(at_ns)  # of the anchor: what is kept verifies from a head that the host's key stands for
         carried = {**self.inputs.carried(), "bound": self.bound.carried(), "control": self.turns.carried()}
-        carried |= self.proposals.carried()
-        if carried["clients"] or carried["control"] or self.bound.output_end or self.bound.number:
+        carried |= {**self.proposals.carried(), "commands": self.commands.carried()}
+        if carried["clients"] or carried["control"] or self.bound.output_end or self.bound.number or self.commands.last:
             self._put(self._seal(Kind.CARRIED, "host", carried, at_ns))
         self._prune()
 
@@ -475,6 +477,19 @@ class Journal:
         except OSError as error:
             raise _failed("cannot be read", error, self.folder) from None
         return found
+
+    def head_at(self, position: int) -> bytes:
+        """Return the hash of record ``position``; empty if there is none or it is not kept. Raises StorageFailed."""
+        if position == self.position:
+            return self.head
+        if not self.first <= position < self.position:
+            return b""
+        found = self.read(position, 1)
+        return digest(found[0]) if found and decoded(found[0]).position == position else b""
+
+    def anchors(self) -> list[bytes]:
+        """Return what each kept stretch begins with, oldest first. Reads the heads of all segments."""
+        return [found for each in self._segments if (found := each.anchor()) is not None]
 
     def verify(self) -> Verdict:
         """Check every kept record against the chain. Reads all segments: up to 64 MiB, about half a second.

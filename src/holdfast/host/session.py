@@ -160,16 +160,9 @@ class Session:
         """Tell those who watch of a record that was appended."""
         for attachment in self.attachments.values():
             if attachment.wants_events or record.kind == "control":
-                attachment.peer.send(
-                    wire.Event(
-                        attachment.number,
-                        record.kind,
-                        record.position,
-                        record.at_ns / 1e9,
-                        record.operator,
-                        dict(record.body),
-                    )
-                )
+                at, body = record.at_ns / 1e9, dict(record.body)
+                event = wire.Event(attachment.number, record.kind, record.position, at, record.operator, body)
+                attachment.peer.send(event)
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         """Run ``work`` as a task the host owns; a failure is logged, never lost."""
@@ -509,6 +502,7 @@ class Session:
         if self.over:
             return
         self.bell.look()
+        self.commands.over(how, status)
         if self.state is Execution.STARTING:  # found at the start of this host: it ran, and has ended since
             self.state = life.step(self.state, Signal.STARTED)
         state = life.step(self.state, how)

@@ -37,6 +37,10 @@ from holdfast.wire.parts import SessionInfo as SessionInfo
 from holdfast.wire.parts import Size as Size
 from holdfast.wire.parts import Style as Style
 from holdfast.wire.presenting import Present as Present
+from holdfast.wire.recording import ChainIs as ChainIs
+from holdfast.wire.recording import GetChain as GetChain
+from holdfast.wire.recording import Witness as Witness
+from holdfast.wire.recording import Witnessed as Witnessed
 from holdfast.wire.waits import Waited as Waited
 from holdfast.wire.waits import WaitFor as WaitFor
 
@@ -80,6 +84,7 @@ class Open(Message, frozen=True, tag="open"):
     reuse: bool = False
     policy: ReapPolicy | None = None
     key: str = ""  # idempotency key: the same key from the same client makes one session
+    integration: bool = True  # let an interactive shell mark its commands: docs/shell-integration.md
 
 
 class List(Message, frozen=True, tag="list"):
@@ -581,10 +586,10 @@ ToHost = (
     Hello | Ping | Pong | Open | List | Info | Attach | Detach | Credit | Seen | Input | Resize | Signal | Kill | Keep | Rename
     | Forget | Fork | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
     | Signed | Present | GetIdentity | Enrol | Revoke | Invite | Renew | Control | Who | WaitFor
-    | Propose | Proposals | Decide | Withdraw | AwaitDecision
+    | Propose | Proposals | Decide | Withdraw | AwaitDecision | Witness | GetChain
 )  # fmt: skip
 ToClient = (
     Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Direct | Output | Gap | Rows | Event
     | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded | Identity | Joined
-    | Waited | Silent | Controlled | Here | Proposed | Pending | Decided
+    | Waited | Silent | Controlled | Here | Proposed | Pending | Decided | Witnessed | ChainIs
 )  # fmt: skip

@@ -72,6 +72,7 @@ COVERED: Final[Mapping[type[wire.Message], Mapping[str, Callable[[Any], Any]]]] 
     wire.Open: {
         "argv": _itself, "env": _itself, "cwd": _itself, "size": _size,
         "name": _itself, "reuse": _itself, "policy": _policy, "key": _itself,
+        "integration": _itself,
     },
     wire.Input: {"data": _itself, "basis": _basis},
     wire.Resize: {"size": _size},
@@ -92,7 +93,7 @@ COVERED: Final[Mapping[type[wire.Message], Mapping[str, Callable[[Any], Any]]]] 
 }  # fmt: skip
 
 # Of fields that were added later: what each is written as while it is left out, in their order; they come last.
-LATER: Final[Mapping[type[wire.Message], tuple[Any, ...]]] = {wire.Input: (None,)}
+LATER: Final[Mapping[type[wire.Message], tuple[Any, ...]]] = {wire.Input: (None,), wire.Open: (True,)}
 
 
 def verb_of(message: wire.Message) -> str:
@@ -118,6 +119,17 @@ def canonical(message: wire.Message) -> bytes:
     while later and len(fields) > len(covered) - len(later) and fields[-1] == later[len(fields) - len(covered) - 1]:
         fields.pop()
     return _encoder.encode([verb_of(message), *fields])
+
+
+def kept(message: wire.Message, action: bytes) -> bytes:
+    """Return what of the ``action`` bytes of ``message`` a journal keeps beside what its record says anyway.
+
+    Nothing of an input, which the record holds itself; nothing of ``open``, whose environment is no business of a reader
+    of the journal. The commitment stands in the statement all the same.
+    """
+    if isinstance(message, wire.Input):
+        return b"" if action == canonical(wire.Input(0, "", 0, message.data)) else action
+    return b"" if isinstance(message, wire.Open) else action
 
 
 # ---- commitment, statement, signature --------------------------------------------------------------------------------
