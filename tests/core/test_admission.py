@@ -34,7 +34,7 @@ from holdfast.wire import messages as wire
 from tests.core.tenants import NOW, S1, S2, S3, Tenant, pair
 
 T = Tenant()
-OBSERVE, PROPOSE, OPERATE, MANAGE = IMPLIES
+OBSERVE, PROPOSE, OPERATE, MANAGE, AUDIT = IMPLIES
 TAGS = [kind.__struct_config__.tag for kind in get_args(wire.ToHost)]
 
 
@@ -81,7 +81,8 @@ SEES = "yyyyyyyyy..yy"
 TABLE = {
     "hello": FREE, "ping": FREE, "pong": FREE, "cancel": FREE, "detach": FREE, "credit": FREE, "seen": FREE,
     "list": FREE,
-    "info": SEES, "read": SEES, "get-screen": SEES, "get-text": SEES, "wait": SEES, "read-journal": SEES,
+    "info": SEES, "read": SEES, "get-screen": SEES, "get-text": SEES, "wait": SEES, "witness": SEES,
+    "read-journal": "yy.y..y......", "get-chain": "yy.y..y......",
     "attach observing": SEES,
     "attach": "yy.yy.yy...y.", "input": "yy.yy.yy...y.", "resize": "yy.yy.yy...y.", "signal": "yy.yy.yy...y.",
     "control": "yy.yy.yy...y.", "who": SEES,
@@ -183,8 +184,19 @@ def test_a_listing_shows_what_may_be_observed() -> None:
 
 def test_what_is_shown_as_ones_reach_is_what_one_may() -> None:
     assert [reach(S1, WHO[name], now=NOW) for name in ("owner", "inside S1", "inside S2", "guest of S1", "nothing")] == [
-        EVERYTHING, OPERATE | PROPOSE | OBSERVE, OBSERVE, PROPOSE | OBSERVE, Capability.NONE,
+        EVERYTHING, OPERATE | PROPOSE | OBSERVE | AUDIT, OBSERVE, PROPOSE | OBSERVE, Capability.NONE,
     ]  # fmt: skip
+
+
+def test_an_auditor_reads_the_record_and_does_nothing_else() -> None:
+    """Promise J9, R73. It is told why more is forbidden, and of other sessions nothing; a listing shows it none."""
+    auditor = human((AUDIT, (S1,)))
+    may = {verb for verb in NEEDS if not refusals(Act(verb, S1, "build"), auditor, now=NOW)}
+    nothing = {verb for verb in NEEDS if not refusals(Act(verb, S1, "build"), WHO["nothing"], now=NOW)}
+    assert may - nothing == {"read-journal", "get-chain"} and nothing <= may
+    assert isinstance(objection(Act("input", S1, "build"), auditor, now=NOW), Forbidden)
+    assert type(objection(Act("read-journal", S2, "other"), auditor, now=NOW)) is NoSuchSession
+    assert visible([S1, S2], auditor, now=NOW) == [] and reach(S1, auditor, now=NOW) == AUDIT
 
 
 def test_two_narrow_grants_do_not_make_a_wide_one() -> None:

@@ -23,6 +23,7 @@ from holdfast.core.grants import (
     attenuate,
     closed,
     mint,
+    reaching,
     verify,
 )
 from holdfast.core.identity import DAY_S, HOUR_S, SKEW_S, Expired, Kind, Revoked, merged, revoke, verify_revocations
@@ -30,7 +31,7 @@ from holdfast.core.signed import KeyPair
 from tests.core.tenants import NOW, S1, S2, S3, Tenant, pair
 
 T, OTHER = Tenant(), Tenant("evil")
-OBSERVE, PROPOSE, OPERATE, MANAGE = IMPLIES
+OBSERVE, PROPOSE, OPERATE, MANAGE, AUDIT = IMPLIES
 BOB, CAROL, MALLORY = pair("bob"), pair("carol"), pair("mallory")
 
 
@@ -82,10 +83,21 @@ def next_link(chain: bytes, by: KeyPair, **changes: Any) -> bytes:
 
 
 def test_each_capability_implies_those_below_it() -> None:
-    assert [closed(each) for each in (OBSERVE, PROPOSE, OPERATE, MANAGE)] == [1, 3, 7, 15]
-    assert closed(Capability.NONE) == 0 and closed(MANAGE) == EVERYTHING
+    assert [closed(each) for each in (OBSERVE, PROPOSE, OPERATE, MANAGE, AUDIT)] == [1, 3, 7, 15, 16]
+    assert closed(Capability.NONE) == 0 and closed(MANAGE | AUDIT) == EVERYTHING
     for each, implied in IMPLIES.items():
         assert closed(implied) == implied and not implied & each
+
+
+def test_reading_the_record_is_a_right_of_its_own() -> None:
+    """Promise J9, R73: no other right gives it but managing, and it gives none."""
+    grant = checked(T.granted(BOB, AUDIT), BOB)
+    assert [grant.forbids(each, S1, now=NOW) is None for each in IMPLIES] == [False, False, False, False, True]
+    for each in (OBSERVE, PROPOSE, OPERATE):
+        assert checked(T.granted(BOB, each), BOB).forbids(AUDIT, S1, now=NOW) == "capability"
+    before_there_was_audit = T.granted(BOB, MANAGE)
+    assert checked(before_there_was_audit, BOB).forbids(AUDIT, S1, now=NOW) is None
+    assert checked(to(before_there_was_audit, BOB, CAROL, capabilities=AUDIT), CAROL).capabilities == AUDIT
 
 
 # ---- what an honest chain does ---------------------------------------------------------------------------------------
@@ -148,7 +160,8 @@ def test_a_grant_ends_at_the_announced_instant_wherever_in_the_chain_it_stands()
         ({"capabilities": int(EVERYTHING)}, "wider-capabilities"),
         ({"capabilities": 0}, "capabilities"),
         ({"capabilities": 2}, "capabilities"),
-        ({"capabilities": 16}, "capabilities"),
+        ({"capabilities": 16}, "wider-capabilities"),
+        ({"capabilities": 32}, "capabilities"),
         ({"capabilities": -1}, "capabilities"),
         ({"sessions": ()}, "wider-sessions"),
         ({"sessions": (S1, S3)}, "wider-sessions"),
@@ -300,7 +313,7 @@ def test_a_chain_of_unbounded_size_is_refused_before_it_is_read() -> None:
 # ---- properties ------------------------------------------------------------------------------------------------------
 
 SESSIONS = st.sets(st.sampled_from((S1, S2, S3))).map(lambda found: tuple(sorted(found)))
-MASKS = st.integers(1, 15)
+MASKS = st.integers(1, 31)
 TIMES = st.integers(NOW - 2, NOW + 4)
 
 
@@ -322,10 +335,10 @@ def model(plans: list[Plan]) -> bool:
 
     def allowed(plan: Plan) -> set[tuple[str, int, int]]:
         sessions = plan.sessions or (S1, S2, S3, "any other")
-        bits = [bit for bit in (1, 2, 4, 8) if plan.mask & bit]
+        bits = [bit for bit in (1, 2, 4, 8) if plan.mask & bit] + [16] * bool(plan.mask & 24)
         return {(s, b, t) for s in sessions for b in bits for t in range(plan.not_before, plan.not_after)}
 
-    tidy = all(plan.mask in (1, 3, 7, 15) and plan.not_before < plan.not_after for plan in plans)
+    tidy = all(plan.mask & 15 in (0, 1, 3, 7, 15) and plan.not_before < plan.not_after for plan in plans)
     narrows = all(allowed(later) <= allowed(earlier) for earlier, later in itertools.pairwise(plans))
     return tidy and narrows and all(a.depth > b.depth for a, b in itertools.pairwise(plans))
 
@@ -358,7 +371,8 @@ def test_whatever_holders_sign_a_chain_is_accepted_just_if_every_link_narrows(pl
     grant = checked(chain, holder, now=now)
     for session in (S1, S2, S3, None):
         for bit in IMPLIES:
-            everybody = all(plan.mask & bit and (not plan.sessions or session in plan.sessions) for plan in plans)
+            held = bit | MANAGE if bit == AUDIT else bit
+            everybody = all(plan.mask & held and (not plan.sessions or session in plan.sessions) for plan in plans)
             assert (grant.forbids(bit, session, now=now) is None) is everybody
 
 
@@ -386,7 +400,7 @@ def test_however_often_a_grant_is_passed_on_it_only_shrinks(
         except BadGrant:
             continue  # it asked for more
         after = checked(longer, following)
-        assert not after.capabilities & ~before.capabilities
+        assert not reaching(after.capabilities) & ~reaching(before.capabilities)
         assert not before.sessions or (after.sessions and after.sessions <= before.sessions)
         assert before.not_before <= after.not_before < after.not_after <= before.not_after
         assert after.depth < before.depth

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from holdfast.client import events as ev
 from holdfast.client import waits, where
@@ -25,22 +25,36 @@ from holdfast.core.errors import InputUnknown, NoSuchSession, Refused
 from holdfast.core.ids import SessionId
 from holdfast.wire import messages as wire
 
+if TYPE_CHECKING:
+    from holdfast.client.acting import Actor
+
 PATIENCE_S: Final = 60.0  # seconds without a host before what waits fails
 PIECE: Final = 1 << 16  # bytes in one input
 
 
-def connect(path: str | None = None, *, start: bool = True, patience: float = PATIENCE_S) -> Client:
+def connect(
+    path: str | None = None, *, start: bool = True, patience: float = PATIENCE_S, operator: str = ""
+) -> Client:  # fmt: skip
     """Return a client of this user's host, which is started if none runs and ``start``. Use it with ``async with``.
 
     ``path`` is a host's socket, by default the user's own, or ``@HOST`` for a host elsewhere, met at relays.
-    ``patience``: seconds to wait for a host that went away.
+    ``patience``: seconds to wait for a host that went away. ``operator``: act as the AI operator of that name, which
+    `hold mcp allow` makes, instead of as yourself: what is done is its doing, with its rights (docs/mcp.md).
     """
     own = socket_path()
     inside = os.environ.get("HOLDFAST_SESSION", "")
     start = start and path in (None, own)  # another user's or a test's host is not ours to start
     if path is not None and "@" in path and not path.startswith("/"):
-        path = where.split(path)[1]
-    return Client(Channel(path or own, start=start, patience=patience, face="sdk", inside=inside))
+        path = where.split(path, f"{where.ACTING}{operator}" if operator else None)[1]
+    actor = _actor(operator) if operator and not where.elsewhere(path) else None
+    return Client(Channel(path or own, start=start, patience=patience, face="sdk", inside=inside, actor=actor))
+
+
+def _actor(operator: str) -> Actor:
+    from holdfast.client.acting import Actor  # with what reads keys: most programs act as who runs them
+    from holdfast.client.ai import store
+
+    return Actor(lambda: store(operator))
 
 
 class Client:

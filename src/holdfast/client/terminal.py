@@ -387,6 +387,7 @@ class Viewer(Conversation):
             self.seq += 1
             self.flying[self.seq] = data
             self._say(self.seq, data)
+            self.seq = lean.number_after(self.seq, data)
         self._flush()
 
     def _say(self, seq: int, data: bytes) -> None:
@@ -407,6 +408,7 @@ class Viewer(Conversation):
         self._send_typed()
 
     def _unknown(self, size: int) -> None:
+        self.seq = lean.number_after(self.seq)  # the rest of the block may be unknown too (core.withheld)
         text = f"whether your last {size} typed bytes arrived is unknown; look before you repeat them"
         self._cover("notice", text, monotonic() + 2 * NOTICE_S)
 

@@ -231,8 +231,7 @@ def _counts(grant: Grant, member: Member) -> bool:
 
 RULES: Final[tuple[Callable[[_Asked], Refusal | None], ...]] = (
     _names_a_session, _is_an_authority, _machine_is_its_users, _inside_never_manages, _inside_operates_its_own,
-    _inside_audits_its_own,
-    _is_still_certified, _is_an_operator, _guests_only_watch, _has_a_grant,
+    _inside_audits_its_own, _is_still_certified, _is_an_operator, _guests_only_watch, _has_a_grant,
 )  # fmt: skip
 
 

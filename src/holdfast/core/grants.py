@@ -30,10 +30,11 @@ class Capability(enum.IntFlag):
     """What may be done. A link states every bit it means: ``closed`` adds what ``IMPLIES`` says."""
 
     NONE = 0
-    OBSERVE = 1  # see the session: screen, output, journal, live tuple
+    OBSERVE = 1  # see the session: screen, output, live tuple
     PROPOSE = 2  # offer input that somebody else must approve
     OPERATE = 4  # type, signal, resize; on all sessions: start new ones
     MANAGE = 8  # end, keep, rename, forget; on all sessions: stop and upgrade the host
+    AUDIT = 16  # read the journal: who did what. Gives no other right, and none but MANAGE gives it (R73)
 
 
 IMPLIES: Final[Mapping[Capability, Capability]] = {
@@ -41,8 +42,9 @@ IMPLIES: Final[Mapping[Capability, Capability]] = {
     Capability.PROPOSE: Capability.OBSERVE,
     Capability.OPERATE: Capability.PROPOSE | Capability.OBSERVE,
     Capability.MANAGE: Capability.OPERATE | Capability.PROPOSE | Capability.OBSERVE,
+    Capability.AUDIT: Capability.NONE,
 }
-EVERYTHING: Final = Capability(15)
+EVERYTHING: Final = Capability(31)
 GUEST_MOST: Final = Capability.PROPOSE | Capability.OBSERVE
 
 
@@ -53,6 +55,15 @@ def closed(capabilities: Capability) -> Capability:
         if each & capabilities:
             result |= implied
     return result
+
+
+def reaching(capabilities: Capability | int) -> Capability:
+    """Return what a link with these may do and pass on: whoever manages also audits, since it may remove the record.
+
+    It is not in the link, so that grants from before there was AUDIT mean the same.
+    """
+    found = Capability(capabilities)
+    return found | Capability.AUDIT if found & Capability.MANAGE else found
 
 
 class BadGrant(HoldError):
@@ -131,7 +142,7 @@ class Grant:
             return "expired"
         if self.sessions and session not in self.sessions:
             return "session"
-        if not capability or closed(capability) & ~self.capabilities:
+        if not capability or closed(capability) & ~reaching(self.capabilities):
             return "capability"
         return None
 
@@ -277,7 +288,7 @@ def _fault(it: Link, above: _Above) -> str | None:
          and list(it.sessions) == sorted(set(it.sessions))),
         ("validity", is_span(it.not_before, it.not_after) and it.not_after - it.not_before <= GRANT_S_MAX),
         ("depth", 0 <= it.depth < above.depth),
-        ("wider-capabilities", not it.capabilities & ~above.capabilities),
+        ("wider-capabilities", not it.capabilities & ~int(reaching(above.capabilities))),
         # an empty tuple means all, so under a list of sessions it would be wider than any
         ("wider-sessions", not above.sessions or (it.sessions != () and above.sessions.issuperset(it.sessions))),
         ("wider-time", above.not_before <= it.not_before and it.not_after <= above.not_after),

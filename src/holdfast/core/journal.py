@@ -60,12 +60,13 @@ class Kind(enum.StrEnum):
 
 class Proof(NamedTuple):
     """That an operator asked for this very action: ``signature`` by ``key`` over ``statement`` (docs/channel.md), which
-    commits to the action under ``salt``."""
+    commits to the action under ``salt``. ``action``: its bytes, as far as the record is to show more than its body says."""
 
     key: bytes
     statement: bytes
     salt: bytes
     signature: bytes
+    action: bytes = b""
 
 
 class Author(str):
@@ -189,6 +190,7 @@ class Chain:
         if isinstance(operator, Author):
             proof = operator.proof
             body = {**body, "on_behalf_of": operator.principal} if operator.principal else body
+            body = {**body, "action": proof.action} if proof is not None and proof.action else body
         record = Record(
             self.position + 1, at_ns, incarnation, epoch, generation, Kind(kind).value, str(operator), dict(body), self.head,
             *((proof.signature, proof.salt, proof.statement, proof.key) if proof else ()),

@@ -18,8 +18,8 @@ from holdfast.core.identity import Kind, operator_id
 from holdfast.core.journal import Author, Proof
 from holdfast.core.seqs import Seqs
 from holdfast.host.attachments import KINDS, Attachment, Terminal
-from holdfast.host.introductions import presented
 from holdfast.host.gate import TYPIST
+from holdfast.host.introductions import presented
 from holdfast.host.promptly import run_promptly
 from holdfast.wire import messages as wire
 from holdfast.wire import signing
@@ -255,16 +255,17 @@ class Client:
                 raise signing.BadSignature("it is for another input")
         elif not seqs.fresh(key, self.client, signed.seq):
             raise signing.BadSignature("its number was used before")
+        action = signing.canonical(message)
         statement = signing.statement(
             session=signed.session, client=self.client, epoch=signed.epoch, term=signed.term, seq=signed.seq, verb=verb,
-            commitment=signing.commitment(signed.salt, signing.canonical(message)),
+            commitment=signing.commitment(signed.salt, action),
         )  # fmt: skip
         signing.verify(key, statement, signed.signature)
         if signed.epoch != self._host.epoch(signed.session):
             raise signing.BadSignature("it was given for another home")
         if not isinstance(message, wire.Input):
             seqs.used(key, self.client, signed.seq)
-        proof = Proof(key, statement, signed.salt, signed.signature)
+        proof = Proof(key, statement, signed.salt, signed.signature, signing.kept(message, action))
         mine = self.operator
         return Author(mine, principal=mine.principal, proof=proof, kind=mine.kind, term=signed.term)
 

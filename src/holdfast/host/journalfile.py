@@ -16,6 +16,7 @@ from holdfast.core.journal import RECORD_BYTES_MAX, Anchor, decoded, decoded_anc
 RECORD: Final = b"\xf5HFr"
 ANCHOR: Final = b"\xf5HFa"
 HEAD_BYTES: Final = 12
+ANCHOR_BYTES_MAX: Final = 4096
 _HEAD: Final = struct.Struct(">4sII")  # mark, payload bytes, CRC-32 of the payload
 _EVERY: Final = 64  # one offset in this many records is remembered
 
@@ -113,6 +114,15 @@ class Segment:
             self.marks.append(offset)
             self.positions.append(position)
         self.count += 1
+
+    def anchor(self) -> bytes | None:
+        """Return the encoding of the anchor that the file begins with; None if there is none, or it cannot be read."""
+        try:
+            with self.path.open("rb") as file:
+                found = frame_at(file.read(ANCHOR_BYTES_MAX), 0)
+        except OSError:
+            return None
+        return found.payload if found is not None and found.mark == ANCHOR else None
 
     def index(self) -> None:
         """Scan the file for the offsets of its records. Raises OSError."""

@@ -11,7 +11,7 @@ from holdfast.core.admission import Granted, visible
 from holdfast.core.errors import BadMessage, NameTaken, NotSupported, Refused
 from holdfast.core.ids import SessionId, checked_name
 from holdfast.core.journal import Author
-from holdfast.host import controlling, gating, waits
+from holdfast.host import controlling, gating, recording, waits
 from holdfast.host.tuple import live_tuple
 from holdfast.wire import messages as wire
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 READ_MAX: Final = 1 << 20
 HISTORY_MAX: Final = 10_000
-RECORDS_MAX: Final = 1024
 
 
 async def serve(host: "Host", message: wire.ToHost, peer: "Client", by: Author) -> wire.Message | None:
@@ -157,12 +156,6 @@ async def _wait(host: "Host", ask: wire.WaitEnd, peer: "Client", by: Author) -> 
     return wire.Ended(ask.ref, await host.find(ask.session).ended())
 
 
-async def _records(host: "Host", ask: wire.ReadJournal, peer: "Client", by: Author) -> wire.Message:
-    session = host.find(ask.session)
-    records = session.journal.read(ask.position, min(max(ask.limit, 1), RECORDS_MAX))
-    return wire.Records(ask.ref, tuple(records), session.journal.position)
-
-
 async def _status(host: "Host", ask: wire.HostStatus, peer: "Client", by: Author) -> wire.Message:
     return host.status(ask.ref)
 
@@ -208,7 +201,8 @@ HANDLERS: Final[dict[type, Callable[["Host", Any, "Client", Author], Awaitable[w
     wire.Open: _open, wire.List: _list, wire.Info: _info, wire.Resize: _resize, wire.Signal: _signal, wire.Kill: _kill,
     wire.Keep: _keep, wire.Rename: _rename, wire.Forget: _forget, wire.Fork: _fork,
     wire.ReadOutput: _read, wire.GetScreen: _screen,
-    wire.GetText: _text, wire.WaitEnd: _wait, wire.ReadJournal: _records, wire.HostStatus: _status, wire.HostStop: _stop,
+    wire.GetText: _text, wire.WaitEnd: _wait, wire.HostStatus: _status, wire.HostStop: _stop,
     wire.HostUpgrade: _upgrade, wire.GetIdentity: _identity, wire.Enrol: _enrol, wire.Revoke: _revoke,
     wire.Invite: _invite, wire.Renew: _renew, **waits.HANDLERS, **gating.HANDLERS, **controlling.HANDLERS,
+    **recording.HANDLERS,
 }  # fmt: skip

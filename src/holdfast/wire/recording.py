@@ -1,0 +1,56 @@
+"""What is said of a session's journal beyond its records: where it stands, and what it takes to prove it elsewhere.
+
+Not here: records themselves (``read-journal`` in messages, core.journal). Source: docs/wire.md, docs/journal.md.
+"""
+
+from holdfast.wire.parts import Message
+
+
+class Witness(Message, frozen=True, tag="witness"):
+    """Ask for the head of the journal as it was at ``position``, and as it is now. Answer: ``Witnessed``.
+
+    Whoever saw an earlier head compares it: a journal that was rolled back or replaced cannot show it.
+    """
+
+    ref: int
+    session: str
+    position: int = 0
+
+
+class Witnessed(Message, frozen=True, tag="witnessed"):
+    """``head`` is the hash of record ``position``; empty if there is none, or it is not kept: ``first`` to ``end`` are.
+
+    ``checkpoint`` is the newest that the host signed (core.checkpoints); empty: none yet.
+    """
+
+    ref: int
+    session: str  # its id
+    position: int
+    head: bytes
+    first: int
+    end: int
+    end_head: bytes
+    checkpoint: bytes = b""
+
+
+class GetChain(Message, frozen=True, tag="get-chain"):
+    """Ask for what proves the journal's records to somebody else. Answer: ``ChainIs``."""
+
+    ref: int
+    session: str
+
+
+class ChainIs(Message, frozen=True, tag="chain"):
+    """The host's key and certificates, and how each kept stretch of the journal begins (core.journal.Anchor)."""
+
+    ref: int
+    session: str
+    name: str
+    host: bytes
+    host_name: str
+    tenant: bytes
+    certificates: tuple[bytes, ...]
+    anchors: tuple[bytes, ...]
+    first: int
+    end: int
+    end_head: bytes
