@@ -1,0 +1,128 @@
+/** Commands as cards: what was run, by whom, how it ended, its output as text that flows at any width. */
+
+import { arrange, clean, h, icon, say, span } from './dom.js';
+import { who } from './panels.js';
+
+const OUTPUT_BYTES_MAX = 1 << 18; // of one command, asked for at once
+const LINES_FOLDED = 12;
+const KEPT = 200;
+
+/** Plain text of terminal output, as far as that can be had from bytes alone: sequences left out, lines overwritten by CR. */
+export function plain(bytes) {
+  const text = new TextDecoder().decode(bytes)
+    .replace(/\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[P^_X][^\x1b]*\x1b\\|\x1b\[[0-?]*[ -/]*[@-~]|\x1b[ -/]*[0-~]/g, '');
+  return text.split('\n').map((line) => {
+    const parts = line.replace(/\r+$/, '').split('\r');
+    let shown = parts.reduce((under, over) => over + under.slice(over.length), '');
+    while (/[^\b]\b/.test(shown)) shown = shown.replace(/[^\b]\b/g, '');
+    return shown.replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, '');
+  }).join('\n').replace(/\n+$/, '');
+}
+
+export class Commands {
+  constructor(view) {
+    this.view = view;
+    this.cards = new Map();
+    this.list = h('ol.blocks', { 'aria-label': 'Commands' });
+    this.said = h('p.none', {});
+    this.flowing = h('pre.flow', { tabIndex: 0, 'aria-label': 'Screen as text' });
+    this.element = h('.commands', {}, this.said, this.list, this.flowing);
+    this.commands = [];
+  }
+
+  /** Commands of a shell that tells them; without one the screen as text. */
+  async refresh() {
+    if (this.busy) return;
+    this.busy = true;
+    try {
+      await this.#commands();
+      if (!this.commands.length) await this.#text();
+    } catch (error) {
+      say(this.said, error.message);
+    } finally {
+      this.busy = false;
+      this.said.hidden = !this.said.textContent;
+      this.flowing.hidden = this.commands.length > 0;
+    }
+  }
+
+  async #commands() {
+    if (this.unknown) return;
+    try {
+      const { commands } = await this.view.host.ask({ t: 'commands', session: this.view.id, limit: KEPT });
+      this.commands = commands;
+    } catch (error) {
+      this.unknown = true;
+      return;
+    }
+    const bottom = this.element.scrollHeight - this.element.scrollTop - this.element.clientHeight < 60;
+    arrange(this.list, this.commands.map((each) => this.#card(each)));
+    if (bottom) this.element.scrollTop = this.element.scrollHeight;
+  }
+
+  async #text() {
+    const { lines } = await this.view.host.ask({ t: 'get-text', session: this.view.id, history: 500 });
+    const bottom = this.element.scrollHeight - this.element.scrollTop - this.element.clientHeight < 60;
+    say(this.flowing, lines.join('\n').trimEnd());
+    if (bottom) this.element.scrollTop = this.element.scrollHeight;
+  }
+
+  #card(it) {
+    let card = this.cards.get(it.id);
+    if (!card) {
+      card = { status: h('span.status', {}), meta: h('span.does', {}), text: h('code', {}), output: h('pre', {}), more: h('button.more', { hidden: true }, 'Show all') };
+      card.open = h('button.command', { 'aria-expanded': 'true', onclick: () => this.#fold(card) }, h('span.prompt', { 'aria-hidden': 'true' }, '$'), card.text, card.status);
+      card.copy = h('button.icon-button', { title: 'Copy output', 'aria-label': 'Copy output', onclick: () => navigator.clipboard?.writeText(card.whole ?? '') }, icon('copy'));
+      card.more.onclick = () => this.#unfold(card);
+      card.element = h('li.block', {}, card.open, h('.block-meta', {}, card.meta, card.copy), card.output, card.more);
+      this.cards.set(it.id, card);
+    }
+    say(card.text, clean(it.text || (it.source === 'unknown' ? '(a command that the shell did not tell)' : '')));
+    const state = it.state === 'running' ? 'running' : it.status === 0 ? 'ok' : it.status === null ? 'unknown' : 'failed';
+    card.element.dataset.state = state;
+    say(card.status, it.state === 'running' ? 'running' : it.status === null ? it.state : it.status === 0 ? 'ok' : `exit ${it.status}`);
+    const long = it.duration_s === null ? (it.state === 'running' ? span(Date.now() / 1000 - it.started_at) : '') : span(it.duration_s);
+    say(card.meta, [it.author && (it.author === this.view.me ? 'you' : who('', it.author)), long, it.cwd && clean(it.cwd)].filter(Boolean).join(' · '));
+    this.#read(card, it);
+    return card.element;
+  }
+
+  /** Fetch the output of a command, once when it is over, and as it grows before. */
+  async #read(card, it) {
+    const upTo = it.end ?? this.view.end ?? it.start;
+    if (card.reading || card.done || (card.read ?? -1) >= upTo) return;
+    card.reading = true;
+    try {
+      const from = Math.max(it.start, upTo - OUTPUT_BYTES_MAX);
+      const answer = await this.view.host.ask({ t: 'read', session: this.view.id, offset: from, size: Math.min(OUTPUT_BYTES_MAX, (it.end ?? upTo) - from || 1) });
+      card.read = upTo;
+      card.done = it.end !== null;
+      card.whole = (from > it.start ? `… ${from - it.start} bytes before this …\n` : '') + plain(answer.data);
+      this.#show(card);
+    } catch {
+      card.whole = '';
+    } finally {
+      card.reading = false;
+    }
+  }
+
+  #show(card) {
+    const lines = (card.whole ?? '').split('\n');
+    const folded = !card.unfolded && lines.length > LINES_FOLDED;
+    say(card.output, (folded ? lines.slice(-LINES_FOLDED) : lines).join('\n'));
+    card.output.hidden = !card.whole;
+    card.more.hidden = !folded;
+    say(card.more, `Show all ${lines.length} lines`);
+  }
+
+  #unfold(card) {
+    card.unfolded = true;
+    this.#show(card);
+  }
+
+  #fold(card) {
+    const open = card.open.getAttribute('aria-expanded') !== 'true';
+    card.open.setAttribute('aria-expanded', String(open));
+    card.element.classList.toggle('closed', !open);
+  }
+}

@@ -1,0 +1,44 @@
+/**
+ * Keep the shell of the page, and nothing else, so that it opens without a network and says how old its last proof is. What
+ * sessions show never passes here: it comes over a socket. The network comes first: an update is used as soon as it is there.
+ */
+
+const CACHE = 'holdfast-shell-1';
+const WAIT_MS = 3000;
+
+self.addEventListener('install', (event) => {
+  event.waitUntil((async () => {
+    const cache = await caches.open(CACHE);
+    const page = await (await fetch('/', { cache: 'no-cache' })).text();
+    const paths = [...page.matchAll(/(?:href|src)="(\/app\/[^"]+)"/g)].map((each) => each[1]);
+    await cache.addAll(['/', ...paths]);
+    await self.skipWaiting();
+  })());
+});
+
+self.addEventListener('activate', (event) => {
+  event.waitUntil((async () => {
+    for (const name of await caches.keys()) if (name !== CACHE) await caches.delete(name);
+    await self.clients.claim();
+  })());
+});
+
+async function kept(request) {
+  const cache = await caches.open(CACHE);
+  const path = request.mode === 'navigate' ? '/' : new URL(request.url).pathname;
+  try {
+    const fresh = await fetch(request, { signal: AbortSignal.timeout(WAIT_MS) });
+    if (fresh.ok) await cache.put(path, fresh.clone());
+    return fresh;
+  } catch (error) {
+    const found = await cache.match(path);
+    if (found) return found;
+    throw error;
+  }
+}
+
+self.addEventListener('fetch', (event) => {
+  const url = new URL(event.request.url);
+  const shell = event.request.method === 'GET' && url.origin === location.origin && (event.request.mode === 'navigate' || url.pathname.startsWith('/app/'));
+  if (shell) event.respondWith(kept(event.request));
+});
