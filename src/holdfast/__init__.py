@@ -10,6 +10,8 @@ TYPE_CHECKING = False  # importing typing costs every holder 8 ms; checkers trea
 if TYPE_CHECKING:
     from holdfast.client import until
     from holdfast.client.events import (
+        CommandEnded,
+        CommandStarted,
         Ended,
         Event,
         Gap,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     )
     from holdfast.client.sdk import Client, Session, connect
     from holdfast.client.until import Until
+    from holdfast.core.commands import Command, Prompt
     from holdfast.core.cursor import Cursor
     from holdfast.core.errors import (
         BadLine,
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
     )
 
 _EVENTS = (
+    "CommandEnded",
+    "CommandStarted",
     "Ended",
     "Event",
     "Gap",
@@ -70,15 +75,17 @@ _HOMES = {
     **dict.fromkeys(("Client", "Session", "connect"), "holdfast.client.sdk"),
     **dict.fromkeys(_EVENTS, "holdfast.client.events"),
     **dict.fromkeys(_ERRORS, "holdfast.core.errors"),
+    **dict.fromkeys(("Command", "Prompt"), "holdfast.core.commands"),
     "Cursor": "holdfast.core.cursor",
     "Until": "holdfast.client.until",
     "until": "holdfast.client",
 }
 __all__ = [
-    "BadLine", "BadName", "BadPattern", "CannotStart", "Client", "Cursor", "Ended", "Event", "Gap", "Happened",
-    "HoldError", "HostUnreachable", "InputUnknown", "Joined", "Left", "LineTooLong", "Missed", "NameTaken",
-    "NoSuchSession", "NotAtPrompt", "Output", "Refused", "Resized", "Screen", "Sent", "Session", "SessionEnded",
-    "Text", "Timeout", "Unmarked", "Until", "Waited", "Waiting", "__version__", "connect", "until",
+    "BadLine", "BadName", "BadPattern", "CannotStart", "Client", "Command", "CommandEnded", "CommandStarted",
+    "Cursor", "Ended", "Event", "Gap", "Happened", "HoldError", "HostUnreachable", "InputUnknown", "Joined", "Left",
+    "LineTooLong", "Missed", "NameTaken", "NoSuchSession", "NotAtPrompt", "Output", "Prompt", "Refused", "Resized",
+    "Screen", "Sent", "Session", "SessionEnded", "Text", "Timeout", "Unmarked", "Until", "Waited", "Waiting",
+    "__version__", "connect", "until",
 ]  # fmt: skip
 
 

@@ -8,6 +8,8 @@ from holdfast.client import until as until
 from holdfast.client.blocking.sdk import Client as Client
 from holdfast.client.blocking.sdk import Session as Session
 from holdfast.client.blocking.sdk import connect as connect
+from holdfast.client.events import CommandEnded as CommandEnded
+from holdfast.client.events import CommandStarted as CommandStarted
 from holdfast.client.events import Ended as Ended
 from holdfast.client.events import Event as Event
 from holdfast.client.events import Gap as Gap
@@ -23,6 +25,8 @@ from holdfast.client.events import Text as Text
 from holdfast.client.events import Waited as Waited
 from holdfast.client.events import Waiting as Waiting
 from holdfast.client.until import Until as Until
+from holdfast.core.commands import Command as Command
+from holdfast.core.commands import Prompt as Prompt
 from holdfast.core.cursor import Cursor as Cursor
 from holdfast.core.errors import BadLine as BadLine
 from holdfast.core.errors import BadName as BadName
@@ -46,6 +50,9 @@ __all__ = [
     "BadPattern",
     "CannotStart",
     "Client",
+    "Command",
+    "CommandEnded",
+    "CommandStarted",
     "Cursor",
     "Ended",
     "Event",
@@ -62,6 +69,7 @@ __all__ = [
     "NoSuchSession",
     "NotAtPrompt",
     "Output",
+    "Prompt",
     "Refused",
     "Resized",
     "Screen",

@@ -12,7 +12,7 @@ import itertools
 import socket
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from holdfast.client import dial
 from holdfast.client.connection import error_of
@@ -22,6 +22,9 @@ from holdfast.wire import messages as wire
 from holdfast.wire.doubts import doubted
 from holdfast.wire.framing import client_inbox, framed
 
+if TYPE_CHECKING:
+    from holdfast.client.acting import Actor
+
 A = TypeVar("A", bound=wire.Message)
 CREDIT: Final = 1 << 20  # bytes of output a feed may hold
 EVENTS_MAX: Final = 4096  # events a feed may hold; the oldest are dropped and counted
@@ -30,7 +33,7 @@ START_AGAIN_S: Final = 5.0  # seconds before a start that did not help is tried 
 GREET_S: Final = 10.0  # seconds for the greeting
 RECEIVE: Final = 1 << 18
 
-Item = wire.Output | wire.Gap | wire.Event | wire.Detached | wire.Keyframe | wire.Rows
+Item = wire.Output | wire.Gap | wire.Event | wire.Detached | wire.Keyframe | wire.Rows | wire.Shell
 
 
 @dataclass(eq=False)
@@ -100,8 +103,12 @@ class Feed:
 class Channel:
     """``path`` is the host's socket. ``patience``: seconds of silence after which what waits fails, HostUnreachable."""
 
-    def __init__(self, path: str, *, start: bool, patience: float, face: str, inside: str) -> None:
+    def __init__(
+        self, path: str, *, start: bool, patience: float, face: str, inside: str, actor: Actor | None = None
+    ) -> None:
+        """``actor``: by whose key it acts on this machine; None: as the user, which the kernel vouches for."""
         self.path, self.start, self.patience, self.face, self.inside = path, start, patience, face, inside
+        self._actor = actor
         self.client = fresh_id()
         self.welcome: wire.Welcome | None = None
         self.refs = itertools.count(1)
@@ -231,12 +238,18 @@ class Channel:
             feed.events -= 1
         elif isinstance(item, wire.Output):
             feed.taken += len(item.data)
-            if feed.taken >= CREDIT // 4:
-                self._send(wire.Credit(feed.number, feed.taken))
-                feed.taken = 0
+            self._grant(feed)
+        elif isinstance(item, wire.Shell):
+            feed.taken += item.cost
+            self._grant(feed)
         elif isinstance(item, wire.Detached):
             self._feeds.pop(feed.number, None)
         return item
+
+    def _grant(self, feed: Feed) -> None:
+        if feed.taken >= CREDIT // 4:
+            self._send(wire.Credit(feed.number, feed.taken))
+            feed.taken = 0
 
     # ---- the connection ----
 
@@ -244,6 +257,8 @@ class Channel:
         """Send if there is a connection, and tell whether; what matters is said again when there is another."""
         if self._writer is None or self._writer.is_closing():
             return False
+        if self._actor is not None and self.welcome is not None:
+            message = self._actor.says(message, host=self.welcome.host, client=self.client)  # type: ignore[arg-type]
         self._writer.write(framed(message))
         return True
 
@@ -294,27 +309,39 @@ class Channel:
             async with asyncio.timeout(GREET_S):
                 writer.write(framed(wire.Hello(wire.PROTOCOL, self.client, self.face, self.inside)))
                 heard: list[wire.ToClient] = []
-                while not heard:
-                    data = await reader.read(RECEIVE)
-                    if not data:
-                        raise dial.Unreachable(self.path, "it hung up")
-                    heard.extend(inbox.receive(data))
-            if isinstance(heard[0], wire.Failed):
-                raise error_of(heard[0])
-            if not isinstance(heard[0], wire.Welcome):
-                raise BadMessage("the host did not greet")
-            if heard[0].version != wire.PROTOCOL:
-                raise WrongVersion(heard[0].version, wire.PROTOCOL)
+                welcome = await self._answer(wire.Welcome, reader, inbox, heard)
+                if welcome.version != wire.PROTOCOL:
+                    raise WrongVersion(welcome.version, wire.PROTOCOL)
+                if self._actor is not None:
+                    said = self._actor.present(next(self.refs), welcome=welcome, client=self.client)
+                    writer.write(framed(said))
+                    await self._answer(wire.Done, reader, inbox, heard)
         except (OSError, TimeoutError) as error:
             writer.close()
             raise dial.Unreachable(self.path, str(error) or "it did not greet") from None
         except BaseException:
             writer.close()
             raise
-        self.welcome, self._writer, self._start_at = heard[0], writer, 0.0
-        for message in heard[1:]:
+        self.welcome, self._writer, self._start_at = welcome, writer, 0.0
+        for message in heard:
             self._heard(message)
         return reader, writer, inbox
+
+    async def _answer(
+        self, kind: type[A], reader: asyncio.StreamReader, inbox: Any, heard: list[wire.ToClient]
+    ) -> A:  # fmt: skip
+        """Return what the host says next, which is of ``kind``. Raises what it refuses with."""
+        while not heard:
+            data = await reader.read(RECEIVE)
+            if not data:
+                raise dial.Unreachable(self.path, "it hung up")
+            heard.extend(inbox.receive(data))
+        said = heard.pop(0)
+        if isinstance(said, wire.Failed):
+            raise error_of(said)
+        if not isinstance(said, kind):
+            raise BadMessage(f"the host did not greet: it said {type(said).__name__}")
+        return said
 
     async def _run(self, reader: asyncio.StreamReader, inbox: Any) -> None:
         """Hear one connection after the other, until the host is silent for too long."""
@@ -361,6 +388,8 @@ class Channel:
         self._feeds.clear()
 
     def _heard(self, message: wire.ToClient) -> None:
+        if self._actor is not None:
+            self._actor.terms.heard(message)
         match message:
             case wire.Attached():
                 if (
@@ -369,7 +398,15 @@ class Channel:
                     and not feed.attached.done()
                 ):
                     feed.attached.set_result(message)
-            case wire.Output() | wire.Gap() | wire.Event() | wire.Detached() | wire.Keyframe() | wire.Rows():
+            case (
+                wire.Output()
+                | wire.Gap()
+                | wire.Event()
+                | wire.Detached()
+                | wire.Keyframe()
+                | wire.Rows()
+                | wire.Shell()
+            ):
                 self._fed(message)
             case wire.Ping():
                 self._send(wire.Pong(message.mark))

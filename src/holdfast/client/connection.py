@@ -15,6 +15,7 @@ import msgspec
 from holdfast.client import dial, where
 from holdfast.client.lean import fresh_id
 from holdfast.client.places import socket_path
+from holdfast.client.until import Until
 from holdfast.core.errors import HostUnreachable, Timeout, WrongVersion, revived
 from holdfast.wire import messages as wire
 from holdfast.wire.framing import client_inbox, framed
@@ -173,6 +174,36 @@ class Connection:
                 f"session {session!r} has not ended within {timeout:.3g} s; it runs on",
                 do="wait again, or `hold attach` to it",
             ) from None
+
+    def wait_for(self, session: str, until: Until, *, offset: int, timeout: float | None) -> wire.Waited:
+        """Return what of ``until`` happened first, output being new from ``offset`` on; ``time`` after ``timeout`` seconds."""
+        ask = wire.WaitFor(
+            self.ref(), session, until.inputs, until.patterns, until.quiet_s, until.command_id, timeout, offset
+        )
+        return self.ask(ask, wire.Waited, timeout=None if timeout is None else timeout + ANSWER_S)
+
+    def commands(self, session: str, *, after: int = 0, limit: int = 256, newest: bool = False) -> wire.Commands:
+        """Return commands with ids above ``after``, oldest first; ``newest``: of those the last."""
+        return self.ask(wire.ListCommands(self.ref(), session, after, limit, newest), wire.Commands)
+
+    def follow_commands(self, session: str) -> Iterator[wire.Shell | wire.Detached]:
+        """Yield the latest commands and what the shell does, then each change, until the session ends.
+
+        Raises HostUnreachable when the host hangs up: asked again, it says how all is then.
+        """
+        credit = 1 << 20
+        self._send(wire.Attach(self.ref(), self._ref, session, "commands", None, None, True, credit))
+        number = self._ref
+        for message in self._heard(None):
+            if isinstance(message, wire.Failed) and message.ref in (0, number):
+                raise error_of(message)
+            if isinstance(message, wire.Shell | wire.Detached) and message.attachment == number:
+                yield message
+                if isinstance(message, wire.Detached):
+                    return
+                self._send(wire.Credit(number, message.cost))
+                self._socket.settimeout(None)
+        raise HostUnreachable(self.path, "it hung up")
 
     def stream(self, session: str, offset: int | None) -> Iterator[wire.Output | wire.Gap | wire.Detached]:
         """Yield the output from ``offset`` (None: now, -1: the oldest kept), each byte once, until the session ends.

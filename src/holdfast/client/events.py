@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from holdfast.core.commandlog import command_of
+from holdfast.core.commands import Command
 from holdfast.wire import messages as wire
 
 
@@ -63,6 +65,24 @@ class Left:
     position: int
     at: float
     operator: str
+
+
+@dataclass(frozen=True, slots=True)
+class CommandStarted:
+    """The session's shell began a command."""
+
+    command: Command
+    position: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class CommandEnded:
+    """A command is over: done, or lost, when nobody saw its end."""
+
+    command: Command
+    position: int
+    at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +191,7 @@ class Waited:
     ended: Ended | None = None
 
 
-Event = Output | Gap | Resized | Joined | Left | Happened | Waiting | Missed | Ended
+Event = Output | Gap | Resized | Joined | Left | CommandStarted | CommandEnded | Happened | Waiting | Missed | Ended
 
 
 def ended(ending: wire.Ending) -> Ended:
@@ -186,7 +206,7 @@ def waited(message: wire.Waited) -> Waited:
     )  # fmt: skip
 
 
-def event_of(message: wire.Event) -> Resized | Joined | Left | Waiting | Happened:
+def event_of(message: wire.Event) -> Resized | Joined | Left | CommandStarted | CommandEnded | Waiting | Happened:
     """Return the event a journal record is."""
     body, common = message.body, (message.position, message.at, message.operator)
     try:
@@ -199,6 +219,9 @@ def event_of(message: wire.Event) -> Resized | Joined | Left | Waiting | Happene
         if message.kind == "waiting":
             prompt = str(body.get("prompt", ""))
             return Waiting(str(body["for"]), int(body["pid"]), str(body["program"]), prompt, message.at)
+        if message.kind == "command" and (command := command_of(body)) is not None:
+            kind = CommandStarted if command.state == "running" else CommandEnded
+            return kind(command, message.position, message.at)
     except (KeyError, TypeError, ValueError):
         pass  # a newer host's shape of it: still told, as what it is
     return Happened(message.kind, *common, body)

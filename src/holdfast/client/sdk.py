@@ -20,6 +20,7 @@ from holdfast.client.keys import key_bytes
 from holdfast.client.lean import fresh_id, number_after
 from holdfast.client.places import socket_path
 from holdfast.client.until import Until
+from holdfast.core.commands import Command, Prompt
 from holdfast.core.cursor import Cursor
 from holdfast.core.errors import InputUnknown, NoSuchSession, Refused
 from holdfast.core.ids import SessionId
@@ -97,12 +98,13 @@ class Client:
         policy: wire.ReapPolicy | None = None,
         reuse: bool = True,
         since: Cursor | str | None = None,
+        integration: bool = True,
     ) -> Session:
         """Create the session ``name``, or with ``reuse`` return the running one of that name: safe to repeat.
 
         ``argv`` defaults to the user's shell, ``cwd`` to the present folder, ``env`` to the present environment;
-        ``size`` is (rows, columns). A new session is followed from its first byte, a running one from ``since`` or now.
-        Raises NameTaken without ``reuse``, CannotStart, BadName.
+        ``size`` is (rows, columns). ``integration``: let an interactive shell mark its commands. A new session is followed
+        from its first byte, a running one from ``since`` or now. Raises NameTaken without ``reuse``, CannotStart, BadName.
         """
         request = wire.Open(
             self._ref(),
@@ -114,6 +116,7 @@ class Client:
             reuse,
             policy,
             fresh_id("k-"),
+            integration,
         )
         opened = await self._ask(request, wire.Opened)
         return Session(self, opened.session, _cursor(since), 0 if opened.created and since is None else None)
@@ -206,6 +209,44 @@ class Session:
         self.last = found.session
         live: Mapping[str, Any] = found.live
         return live
+
+    # ---- its commands ----
+
+    async def commands(self, *, after: int = 0, limit: int = 256, newest: bool = False) -> tuple[Command, ...]:
+        """Return at most ``limit`` (256) of the commands its shell ran, with ids above ``after``, oldest first.
+
+        ``newest``: the last of them instead of the first. Empty for a shell that does not mark its commands.
+        """
+        ask = wire.ListCommands(self._ref(), self.id, after, limit, newest)
+        found: wire.Commands = await self._ask(ask, wire.Commands)
+        return found.commands
+
+    async def prompt(self) -> Prompt:
+        """Return what its shell does now: waits at a prompt, since where, with what on the line; or runs what."""
+        found: wire.Commands = await self._ask(wire.ListCommands(self._ref(), self.id, 0, 1, True), wire.Commands)
+        return found.prompt
+
+    async def follow_commands(self) -> AsyncGenerator[Command, None]:
+        """Yield each command when it starts and again when it is over, until the session ends; first what runs now."""
+        feed = await self._channel.attach(self.id, "commands", observe=True)
+        seen: dict[int, str] = {}
+        begun = False
+        try:
+            while True:
+                try:
+                    item = await self._channel.take(feed)
+                except StopAsyncIteration:
+                    return
+                if isinstance(item, wire.Detached):
+                    return
+                for command in item.commands if isinstance(item, wire.Shell) else ():
+                    if (begun or command.state == "running") and seen.get(command.id) != command.state:
+                        yield command
+                    seen[command.id] = command.state
+                begun = True
+        finally:
+            self._channel.detach(feed)
+            self._channel.drop(feed)
 
     # ---- following it ----
 

@@ -45,8 +45,9 @@ NEEDS: Final[Mapping[str, Need]] = {
     "open": Need(Capability.OPERATE, Scope.HOST),
     "attach": _OPERATE, "input": _OPERATE, "resize": _OPERATE, "signal": _OPERATE,
     "info": _OBSERVE, "read": _OBSERVE, "get-screen": _OBSERVE, "get-text": _OBSERVE, "wait": _OBSERVE,
-    "wait-for": _OBSERVE,
+    "wait-for": _OBSERVE, "list-commands": _OBSERVE,
     "witness": _OBSERVE,  # heads are in every cursor
+    "read-times": _OBSERVE,
     "read-journal": _AUDIT, "get-chain": _AUDIT,
     "kill": _MANAGE, "keep": _MANAGE, "rename": _MANAGE, "forget": _MANAGE, "fork": _MANAGE,
     "host-status": Need(Capability.OBSERVE, Scope.HOST),

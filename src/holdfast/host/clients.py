@@ -17,7 +17,8 @@ from holdfast.core.errors import BadMessage, HoldError, HostFailed, Nested, NoSu
 from holdfast.core.identity import Kind, operator_id
 from holdfast.core.journal import Author, Proof
 from holdfast.core.seqs import Seqs
-from holdfast.host.attachments import KINDS, Attachment, Terminal
+from holdfast.host.attachments import Attachment, Terminal
+from holdfast.host.commandviews import KINDS
 from holdfast.host.gate import TYPIST
 from holdfast.host.introductions import presented
 from holdfast.host.promptly import run_promptly

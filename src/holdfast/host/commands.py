@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import structs
 
-from holdfast.core.commandlog import CommandLog, body_of
+from holdfast.core.commandlog import CommandLog, body_of, command_of
 from holdfast.core.commands import Command, Prompt, Tracker
 from holdfast.core.errors import HoldError
 from holdfast.core.journal import Kind, decoded
@@ -74,22 +74,30 @@ class Commands:
         """Return at most ``limit`` commands with ids above ``after``, oldest first; of those in memory."""
         return tuple(each for each in self._log.commands if each.id > after)[:limit]
 
+    def newest(self, limit: int) -> tuple[Command, ...]:
+        """Return at most ``limit`` of the newest commands in memory, oldest first."""
+        return tuple(self._log.commands)[-limit:]
+
+    @property
+    def last(self) -> int:
+        """The id of the newest command, 0: there was none."""
+        return self._log.last
+
     async def older(self, after: int, limit: int) -> tuple[Command, ...]:
         """Return what ``listed`` does, with commands that only the journal still has. Raises StorageFailed."""
         kept = self._log.commands
         if not kept or after + 1 >= kept[0].id:
             return self.listed(after, limit)
         found: dict[int, Command] = {}
-        log, journal, position = CommandLog(), self._session.journal, 1
-        while records := journal.read(position, READ_MAX):
+        journal, position = self._session.journal, 1
+        while len(found) <= limit and (records := journal.read(position, READ_MAX)):
             for record in map(decoded, records):
-                log.learn(record)
-            position = decoded(records[-1]).position + 1
-            found |= {each.id: each for each in log.commands if each.id > after}
-            if len(found) > limit and max(found) - limit > min(found) and (log.last >= min(found) + limit + 1):
-                break
+                position = record.position + 1
+                told = command_of(record.body) if record.kind == Kind.COMMAND else None
+                if told is not None and told.id > after:
+                    found[told.id] = told
             await asyncio.sleep(0)  # a long journal is read in turns
-        found |= {each.id: each for each in kept if each.id > after}
+        found |= {each.id: each for each in kept if each.id in found or each.id > max(found, default=after)}
         return tuple(found[each] for each in sorted(found))[:limit]
 
     def watch(self, told: Told) -> Callable[[], None]:

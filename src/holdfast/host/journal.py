@@ -12,7 +12,7 @@ import fcntl
 import os
 import time
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -90,8 +90,8 @@ class Journal:
 
     ``position`` and ``head`` name the last record (0 and 32 zero bytes: none), ``first`` the oldest kept. ``tail`` and
     ``damage`` say what ``open`` found; both have been recorded, or will be before the next append. ``generation``,
-    ``incarnation`` and ``epoch`` go into every record and may be set at any time. ``inputs``, ``seqs``, ``bound`` and ``commands``
-    follow every record.
+    ``incarnation`` and ``epoch`` go into every record and may be set at any time. ``inputs``, ``seqs``, ``bound`` and
+    ``commands`` follow every record.
     """
 
     def __init__(
@@ -104,6 +104,7 @@ class Journal:
         self.inputs, self.seqs, self.bound, self.turns = Inputs(), Seqs(), Bound(), Turns()
         self.proposals, self.commands = Proposals(), CommandLog()
         self.notary: Signing | None = None  # who signs where the chain stands
+        self.grown: set[Callable[[], None]] = set()  # called after each record, in the turn of whoever appended it
         self.tail: TornTail | None = None
         self.damage: list[Damage] = []
         self._syncer = syncer
@@ -311,6 +312,8 @@ class Journal:
         self.seqs.learn(record)
         self.commands.learn(record)
         self.bound.learn(record)
+        for tell in tuple(self.grown):
+            tell()
         self.turns.learn(record)
         self.proposals.learn(record)
 

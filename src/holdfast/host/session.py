@@ -20,8 +20,9 @@ from holdfast.core.ids import SessionId
 from holdfast.core.journal import Record
 from holdfast.core.life import Execution, Presence, Signal, Traffic
 from holdfast.core.sizing import Sizing, clamped
-from holdfast.host.attachments import KINDS, Attachment, Peer
+from holdfast.host.attachments import Attachment, Peer
 from holdfast.host.commands import Commands
+from holdfast.host.commandviews import KINDS
 from holdfast.host.doorbell import Doorbell
 from holdfast.host.ending import end_tree, exit_code
 from holdfast.host.gate import Gate
@@ -320,6 +321,7 @@ class Session:
     def put_out(self, new: int) -> None:
         """The session put out ``new`` bytes."""
         self.output_at = time.monotonic()
+        self.binding.times.note(self.head, time.time_ns())
         for attachment in list(self.attachments.values()):  # first: somebody may be waiting for the echo of a key
             attachment.pump()
         self.replies.saw(self.head - new, self.head, self.output_at)

@@ -9,13 +9,13 @@ from holdfast.wire.parts import Basis, Message
 class Propose(Message, frozen=True, tag="propose"):
     """Ask a person to have something done: held until it is decided, whatever the policy says. Answer: ``Proposed``.
 
-    ``verb``: input or run (``data``), or signal (``signal``, ``tree``). ``seq`` rises by one per proposal of this client
+    ``verb``: input or run (``data``), or signal (``signal``, ``tree``). ``number`` rises by one per proposal of this client
     and session and is its idempotency key. ``basis`` as in ``Input``. ``why`` is shown to whoever decides.
     """
 
     ref: int
     session: str
-    seq: int
+    number: int
     verb: str = "input"
     data: bytes = b""
     signal: int = 0

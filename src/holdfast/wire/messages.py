@@ -12,6 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
+from holdfast.wire.commanding import Command as Command
+from holdfast.wire.commanding import Commands as Commands
+from holdfast.wire.commanding import ListCommands as ListCommands
+from holdfast.wire.commanding import Prompt as Prompt
+from holdfast.wire.commanding import Shell as Shell
 from holdfast.wire.controlling import Asked as Asked
 from holdfast.wire.controlling import Control as Control
 from holdfast.wire.controlling import Controlled as Controlled
@@ -39,6 +44,8 @@ from holdfast.wire.parts import Style as Style
 from holdfast.wire.presenting import Present as Present
 from holdfast.wire.recording import ChainIs as ChainIs
 from holdfast.wire.recording import GetChain as GetChain
+from holdfast.wire.recording import ReadTimes as ReadTimes
+from holdfast.wire.recording import Times as Times
 from holdfast.wire.recording import Witness as Witness
 from holdfast.wire.recording import Witnessed as Witnessed
 from holdfast.wire.waits import Waited as Waited
@@ -237,10 +244,13 @@ class WaitEnd(Message, frozen=True, tag="wait"):
 
 
 class ReadJournal(Message, frozen=True, tag="read-journal"):
+    """Ask for records from ``position`` on. With ``wait_s`` the answer waits so long for one to be there, a minute at most."""
+
     ref: int
     session: str
     position: int = 0
     limit: int = 256
+    wait_s: float = 0.0
 
 
 class HostStatus(Message, frozen=True, tag="host-status"):
@@ -586,10 +596,10 @@ ToHost = (
     Hello | Ping | Pong | Open | List | Info | Attach | Detach | Credit | Seen | Input | Resize | Signal | Kill | Keep | Rename
     | Forget | Fork | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
     | Signed | Present | GetIdentity | Enrol | Revoke | Invite | Renew | Control | Who | WaitFor
-    | Propose | Proposals | Decide | Withdraw | AwaitDecision | Witness | GetChain
+    | Propose | Proposals | Decide | Withdraw | AwaitDecision | Witness | GetChain | ReadTimes | ListCommands
 )  # fmt: skip
 ToClient = (
     Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Direct | Output | Gap | Rows | Event
     | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded | Identity | Joined
-    | Waited | Silent | Controlled | Here | Proposed | Pending | Decided | Witnessed | ChainIs
+    | Waited | Silent | Controlled | Here | Proposed | Pending | Decided | Witnessed | ChainIs | Times | Commands | Shell
 )  # fmt: skip

@@ -33,6 +33,23 @@ class Witnessed(Message, frozen=True, tag="witnessed"):
     checkpoint: bytes = b""
 
 
+class ReadTimes(Message, frozen=True, tag="read-times"):
+    """Ask when output came, from the first point after offset ``after`` on. Answer: ``Times``; the next page follows its
+    last offset, and an answer with less than two points is the end."""
+
+    ref: int
+    session: str
+    after: int = -1
+
+
+class Times(Message, frozen=True, tag="times"):
+    """``points``: (offset, Unix time in nanoseconds): output up to that offset was there by then. One in a tenth of a second
+    at most, rarer for what is long ago."""
+
+    ref: int
+    points: tuple[tuple[int, int], ...]
+
+
 class GetChain(Message, frozen=True, tag="get-chain"):
     """Ask for what proves the journal's records to somebody else. Answer: ``ChainIs``."""
 

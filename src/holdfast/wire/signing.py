@@ -82,7 +82,7 @@ COVERED: Final[Mapping[type[wire.Message], Mapping[str, Callable[[Any], Any]]]] 
     wire.Rename: {"name": _itself},
     wire.Forget: {},
     wire.Propose: {
-        "seq": _itself, "verb": _itself, "data": _itself, "signal": _itself, "tree": _itself, "why": _itself, "basis": _basis,
+        "number": _itself, "verb": _itself, "data": _itself, "signal": _itself, "tree": _itself, "why": _itself, "basis": _basis,
     },
     wire.Decide: {
         "proposal": _itself, "digest": _itself, "verdict": _itself, "why": _itself, "widen": _itself, "words": _itself,

@@ -11,18 +11,20 @@ from holdfast.client import sdk as real
 from holdfast.client.blocking.portal import PORTAL, Mirror
 from holdfast.client.sdk import PATIENCE_S
 from holdfast.client.until import Until
+from holdfast.core.commands import Command, Prompt
 from holdfast.core.cursor import Cursor
 from holdfast.core.ids import SessionId
 from holdfast.wire import messages as wire
 
 
-def connect(path: str | None = None, *, start: bool = True, patience: float = PATIENCE_S) -> Client:
+def connect(path: str | None = None, *, start: bool = True, patience: float = PATIENCE_S, operator: str = "") -> Client:
     """Return a client of this user's host, which is started if none runs and ``start``. Use it with ``with``.
 
     ``path`` is a host's socket, by default the user's own, or ``@HOST`` for a host elsewhere, met at relays.
-    ``patience``: seconds to wait for a host that went away.
+    ``patience``: seconds to wait for a host that went away. ``operator``: act as the AI operator of that name, which
+    `hold mcp allow` makes, instead of as yourself: what is done is its doing, with its rights (docs/mcp.md).
     """
-    return Client(real.connect(path, start=start, patience=patience))
+    return Client(real.connect(path, start=start, patience=patience, operator=operator))
 
 
 class Client(Mirror[real.Client]):
@@ -56,16 +58,27 @@ class Client(Mirror[real.Client]):
         policy: wire.ReapPolicy | None = None,
         reuse: bool = True,
         since: Cursor | str | None = None,
+        integration: bool = True,
     ) -> Session:
         """Create the session ``name``, or with ``reuse`` return the running one of that name: safe to repeat.
 
         ``argv`` defaults to the user's shell, ``cwd`` to the present folder, ``env`` to the present environment;
-        ``size`` is (rows, columns). A new session is followed from its first byte, a running one from ``since`` or now.
-        Raises NameTaken without ``reuse``, CannotStart, BadName.
+        ``size`` is (rows, columns). ``integration``: let an interactive shell mark its commands. A new session is followed
+        from its first byte, a running one from ``since`` or now. Raises NameTaken without ``reuse``, CannotStart, BadName.
         """
         return Session(
             PORTAL.call(
-                self._real.open(name, argv=argv, cwd=cwd, env=env, size=size, policy=policy, reuse=reuse, since=since)
+                self._real.open(
+                    name,
+                    argv=argv,
+                    cwd=cwd,
+                    env=env,
+                    size=size,
+                    policy=policy,
+                    reuse=reuse,
+                    since=since,
+                    integration=integration,
+                )
             )
         )
 
@@ -112,6 +125,21 @@ class Session(Mirror[real.Session]):
     def live(self) -> Mapping[str, Any]:
         """Return the live tuple: processes, files, sockets, folder, memory, read from the kernel now."""
         return PORTAL.call(self._real.live())
+
+    def commands(self, *, after: int = 0, limit: int = 256, newest: bool = False) -> tuple[Command, ...]:
+        """Return at most ``limit`` (256) of the commands its shell ran, with ids above ``after``, oldest first.
+
+        ``newest``: the last of them instead of the first. Empty for a shell that does not mark its commands.
+        """
+        return PORTAL.call(self._real.commands(after=after, limit=limit, newest=newest))
+
+    def prompt(self) -> Prompt:
+        """Return what its shell does now: waits at a prompt, since where, with what on the line; or runs what."""
+        return PORTAL.call(self._real.prompt())
+
+    def follow_commands(self) -> Generator[Command, None, None]:
+        """Yield each command when it starts and again when it is over, until the session ends; first what runs now."""
+        return PORTAL.iterate(self._real.follow_commands())
 
     def __enter__(self) -> Self:
         PORTAL.call(self._real.__aenter__())
