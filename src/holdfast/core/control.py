@@ -7,11 +7,13 @@ Source: docs/operators.md. The table:
   (no AI sees or acts). ``term`` rises with every change of that, and every write names the latest its sender saw.
 * Whoever is no person (ai, device) claims a free line with the first key; a person does not need to: people share a free
   line, and whoever types has it until Enter or ``LINE_S`` without a key. A service types on a free line and holds nothing.
-* A person takes from whoever is none at any time, by asking or just by typing; from another person only by asking.
+* A person takes from whoever is none at any time, by asking or just by typing, also where an AI left a line half typed;
+  from another person only by asking.
 * A guest never types. An AI never takes from anybody, gives, pauses or ends a pause: it may ask (``request``).
 """
 
 import enum
+import re
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
@@ -40,12 +42,8 @@ FIRST_TERM: Final = 1
 TYPING: Final = ("input", "run")  # verbs that type
 
 _SUBMITS: Final = (0x0D, 0x0A, 0x03, 0x1A, 0x1C)  # Enter, and what throws the line away: ^C ^Z ^\
-_REPORTS: Final = (
-    b"\x1b[I",
-    b"\x1b[O",
-    b"\x1b[M",
-    b"\x1b[<",
-)  # focus and mouse: a terminal says them, nobody types them
+# Focus and mouse: a terminal says these by itself, nobody types them.
+_REPORTS: Final = re.compile(rb"(?:\x1b\[(?:[IO]|M[\x20-\xff]{3}|<[0-9;]{1,20}[Mm]))+")
 
 
 class Role(enum.IntEnum):
@@ -141,6 +139,7 @@ class Change(NamedTuple):
     cuts: bool = False
     why: str = ""
     job: str = "leave"
+    left: tuple[Operator, ...] = ()  # who had unsubmitted bytes on the line
 
     @property
     def state(self) -> State:
@@ -161,9 +160,7 @@ def _state(holder: Operator, bar: Bar) -> State:
 
 def only_reports(data: bytes) -> bool:
     """Tell whether ``data`` is nothing but what a terminal says by itself: focus in and out, the mouse."""
-    return data.startswith(_REPORTS) and all(
-        (b"\x1b" + piece).startswith(_REPORTS) for piece in data[1:].split(b"\x1b")
-    )
+    return data[:1] == b"\x1b" and _REPORTS.fullmatch(data) is not None
 
 
 def unsubmitted(data: bytes) -> bool:
@@ -177,10 +174,11 @@ class Line:
     __slots__ = ("at", "authors")
 
     def __init__(self) -> None:
-        self.authors: tuple[str, ...] = ()  # in the order of their first byte
+        self.authors: tuple[Operator, ...] = ()  # in the order of their first byte
         self.at = 0.0  # of the last byte
 
-    def typed(self, by: str, data: bytes, now: float) -> None:
+    def typed(self, by: Operator, data: bytes, now: float) -> None:
+        """``by`` typed ``data``."""
         if not unsubmitted(data):
             self.authors = ()
         else:
@@ -194,7 +192,7 @@ class Line:
         """Return who else has bytes on it, and typed lately; empty: nobody."""
         if now - self.at >= LINE_S:
             return ""
-        return next((one for one in self.authors if one != than), "")
+        return next((one.id for one in self.authors if one.id != than), "")
 
 
 class Buckets:
@@ -227,7 +225,6 @@ class Control:
     ) -> None:
         self.term, self.holder, self.bar = FIRST_TERM, NOBODY, Bar.NONE
         self.barred_by = ""
-        self.since = now  # of the last change
         self.heard = now  # the holder did something
         self.on_lapse = "leave"  # what becomes of the holder's job if it lapses
         self.silent_s = silent_s
@@ -283,15 +280,13 @@ class Control:
             self._buckets.take(by.id, now)
         self.heard_of(by.id, now)
         if act.verb in TYPING and not only_reports(act.data):
-            self.line.typed(by.id, act.data, now)
+            self.line.typed(by, act.data, now)
         return change
 
     def still(self, by: Operator, term: int) -> None:
         """Raise OutOfTurn if what was allowed in ``term`` must not be done any more, since control changed."""
         self._barred(by)
-        if self.holder.id not in ("", by.id):
-            raise NotYourTurn(self.holder.id, self.holder.kind, self.state, self.term)
-        self._current(by, term)
+        self._current(by, term, accepted=True)
 
     def typed(self, by: str, position: int) -> None:
         """The input of ``by`` stands in the journal at ``position``."""
@@ -321,7 +316,12 @@ class Control:
             if not by.person or holder.person or (act.verb == "input" and only_reports(act.data)):
                 raise NotYourTurn(holder.id, holder.kind, self.state, self.term)
             return act.verb in TYPING  # a person's signal or size is let through, and takes nothing
-        if act.verb in TYPING and not holder.id and (other := self.line.of_others(by.id, now)):
+        if act.verb not in TYPING or holder.id:
+            return False
+        left = self.line.authors
+        if by.person and left and not any(one.person for one in left):
+            return not only_reports(act.data)  # what an AI left half typed is cleared, not continued
+        if other := self.line.of_others(by.id, now):
             raise LineBusy(other, self.line.at + LINE_S - now)
         return False
 
@@ -330,8 +330,9 @@ class Control:
             return
         raise (Private if self.bar is Bar.PRIVATE else Paused)(self.barred_by, self.term)
 
-    def _current(self, by: Operator, term: int) -> None:
-        """Raise StaleTerm unless every change after ``term`` leaves what ``by`` had decided as it was."""
+    def _current(self, by: Operator, term: int, *, accepted: bool = False) -> None:
+        """Raise StaleTerm unless every change after ``term`` leaves what ``by`` had decided as it was. ``accepted``: it
+        was allowed in that term and waits for its turn, so a claim of the line comes after it."""
         if term == self.term:
             return
         if term == 0:
@@ -341,7 +342,7 @@ class Control:
         if term > self.term or term < self._known_from:
             raise StaleTerm(term, self.term, "", "it names a term of control that this host does not know")
         for change in self._changes:
-            if change.term > term and not _harmless(change, by):
+            if change.term > term and not (_harmless(change, by) or (accepted and change.how is How.CLAIM)):
                 raise StaleTerm(term, self.term, change.by.id or "the host", change.how.value)
 
     def _world_stands(self, act: Act, command: str, now: float) -> None:
@@ -393,7 +394,7 @@ class Control:
         if self.holder.person and self.holder.id != by.id:
             raise NotYourTurn(self.holder.id, self.holder.kind, self.state, self.term)
         self._barred(to)
-        return self._change(How.GIVE, by, to, now, cuts=not self.holder.person, why=why)
+        return self._change(How.GIVE, by, to, now, cuts=bool(self.holder.id) and not self.holder.person, why=why)
 
     def release(self, by: Operator, *, now: float, why: str = "") -> Change | None:
         """Whoever has control lets the line be free; None: nobody has it. Only the holder can."""
@@ -454,7 +455,10 @@ class Control:
     def _change(
         self, how: How, by: Operator, holder: Operator, now: float, *, cuts: bool = False, why: str = "", job: str = "leave"
     ) -> Change:  # fmt: skip
-        change = Change(self.term + 1, how, by, holder, self.holder, self.bar, cuts, why, job)
+        left = self.line.authors if cuts else ()
+        if cuts and not any(one.person for one in left):
+            self.line.authors = ()  # what stood there is cleared, or it is said that it could not be
+        change = Change(self.term + 1, how, by, holder, self.holder, self.bar, cuts, why, job, left)
         self.on_lapse = job if how in (How.TAKE, How.CLAIM) and not by.person else "leave"
         self._apply(change, now)
         return change
@@ -464,7 +468,7 @@ class Control:
             self._known_from = self._changes[0].term
         self._changes.append(change)
         self.term, self.holder = change.term, change.holder
-        self.since = self.heard = now
+        self.heard = now
         self.requests.pop(change.holder.id, None)
 
     def _forget_requests(self, now: float) -> None:

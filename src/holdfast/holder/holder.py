@@ -278,23 +278,44 @@ class Holder:
         term, data, slots = p.number(fields, "term", 1), p.data_of(fields), self.slots
         if len(data) > p.INPUT_PIECE or not 0 <= at <= at + len(data) <= total or position < 1:
             raise Refusal("bad-input", f"a piece is at most {p.INPUT_PIECE} bytes and lies inside its input")
-        if term < slots[p.S_TERM]:
-            raise Refusal("older-term", "control has changed hands", term=slots[p.S_TERM])
         latest = self.memory.input_position
         if at == 0 and position > latest:
             if slots[p.S_STATUS_STATE] != p.RUNNING:
                 raise Refusal("ended", "the execution has ended")
-            slots[p.S_TERM] = term
+            self._obey(term)
             self.memory.input_begins(position, total)
         elif at == 0 or position != latest or self.memory.input_of(position) != (at, total, 0):
             self._recorded(peer, request, position)
             return
+        else:
+            self._obey(term)
         taken = self.memory.type(self.master, data)
         self._recorded(peer, request, position, fresh=True)
         if taken < len(data):
             peer.wants_room = True
             self._watch_room(True)
         self.ring_bells()
+
+    def _obey(self, term: int) -> None:
+        """Refuse to type for a term of control that is over; what is only looked up needs none."""
+        if term < self.slots[p.S_TERM]:
+            raise Refusal("older-term", "control has changed hands", term=self.slots[p.S_TERM])
+        self.slots[p.S_TERM] = term
+
+    def term(self, peer: Peer, request: int, fields: dict[str, p.Value]) -> None:
+        """TERM: control changed hands. From here on nothing of an older term is typed, and with ``flush`` nothing that
+        was is delivered which no program has read. Asked again after that, it flushes nothing."""
+        term, slots = p.number(fields, "term"), self.slots
+        if term < slots[p.S_TERM]:
+            raise Refusal("older-term", "control has changed hands again", term=slots[p.S_TERM])
+        flushed = 0
+        if p.number(fields, "flush", 0) and term > slots[p.S_TERM] and self._slave >= 0:
+            flushed = linux.unread(self._slave)
+            linux.drop_input(self.master, self._slave)
+        slots[p.S_TERM] = term  # last: a holder that died before this is asked again, and flushes
+        canonical, echo = linux.line_mode(self.master)
+        answer = {"canonical": int(canonical), "echo": int(echo), "foreground": linux.foreground(self.master)}
+        self._peers.say(peer, p.OK, request, {"flushed": flushed, **answer})
 
     def _recorded(self, peer: Peer, request: int, position: int, *, fresh: bool = False) -> None:
         found = self.memory.input_of(position)
@@ -539,8 +560,9 @@ HANDLERS: Final[dict[int, Handler]] = {
     p.RELEASE: Holder.release,
     p.UPGRADE: Holder.upgrade,
     p.HANDOVER: Holder.handover,
+    p.TERM: Holder.term,
 }
-HOST_ONLY: Final = frozenset((p.WRITE, p.ANSWER, p.RESIZE, p.SIGNAL, p.ARCHIVED, p.RELEASE, p.UPGRADE))
+HOST_ONLY: Final = frozenset((p.WRITE, p.TERM, p.ANSWER, p.RESIZE, p.SIGNAL, p.ARCHIVED, p.RELEASE, p.UPGRADE))
 
 
 def main(argv: list[str]) -> NoReturn:

@@ -80,6 +80,28 @@ def foreground(master: int) -> int:
         return 0
 
 
+def unread(slave: int) -> int:
+    """Return how many bytes of input a program could read now. In canonical mode those of whole lines; at most what the
+    line editor holds, 4 KiB: what waits behind that the kernel does not tell."""
+    try:
+        return max(0, int(struct.unpack("i", fcntl.ioctl(slave, termios.FIONREAD, b"\0" * 4))[0]))
+    except OSError:
+        return 0
+
+
+def drop_input(master: int, slave: int) -> None:
+    """Throw away what was typed and no program has read yet, half a line included. Output is not touched.
+
+    From behind: first what waits in front of the line editor, then what is in it, which else makes room for the former
+    (kernels differ in whether the second alone does both).
+    """
+    for terminal, queue in ((master, termios.TCOFLUSH), (slave, termios.TCIFLUSH)):
+        try:
+            termios.tcflush(terminal, queue)
+        except termios.error:  # no program has it open any more: there is nobody left to read it
+            pass
+
+
 def line_mode(master: int) -> tuple[bool, bool]:
     """Return (canonical, echo) of the terminal as its programs have set it."""
     local = termios.tcgetattr(master)[3]

@@ -7,6 +7,7 @@ a fresh keyframe with the gap stated; a ``stream`` reader is served from the arc
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -84,6 +85,7 @@ class Attachment:
         self.credit = ask.credit
         self.position = 0  # offset of the next byte to send
         self.over = False
+        self.since = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
         self._soon: asyncio.Handle | None = None
         self._moved = asyncio.Event()
@@ -373,13 +375,13 @@ class Terminal(Attachment):
         while not self.over:
             shown = self.position
             try:
-                state = await session.views.repaint(SessionId(session.id), at_least=shown)
+                seen = await session.views.reach(SessionId(session.id), shown)
             except Timeout:
                 continue
             except HoldError as error:
                 log.warning("%s: a viewer that skipped output gets no state: %s", session.id, error)
                 break
-            if state.offset >= self.position or session.views.lag(SessionId(session.id), session.head) <= NEAR:
+            if seen >= self.position or session.views.lag(SessionId(session.id), session.head) <= NEAR:
                 self._least = max(self._least, self.position)
                 if not self._painting and not self.over:
                     self._paint(lost=0)

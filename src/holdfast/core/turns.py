@@ -1,0 +1,79 @@
+"""Write changes of control down for the journal, and read them back. Pure. Not here: what they mean (control)."""
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from holdfast.core.control import HISTORY, NOBODY, Bar, Change, How, Operator, Role
+from holdfast.core.journal import Kind, Record
+
+
+def body_of(change: Change) -> dict[str, Any]:
+    """Return what the journal keeps of ``change``: enough for ``change_of``."""
+    body = {"act": change.how.value, "term": change.term, "state": change.state.value, "by": change.by.id,
+            "by_kind": change.by.kind, "holder": change.holder.id, "kind": change.holder.kind,
+            "for": change.holder.principal, "former": change.former.id, "former_kind": change.former.kind,
+            "bar": change.bar.value}  # fmt: skip
+    return body | ({"why": change.why} if change.why else {}) | ({"job": change.job} if change.job != "leave" else {})
+
+
+def change_of(body: Mapping[str, Any]) -> Change | None:
+    """Return the change that ``body_of`` wrote down; None for a record that changed nothing (request, cut)."""
+    try:
+        how, text = How(body["act"]), {key: str(body.get(key, "")) for key in body}
+        by = Operator(text["by"], text["by_kind"])
+        holder = Operator(text["holder"], text["kind"], Role.OPERATE, text["for"]) if text["holder"] else NOBODY
+        former = Operator(text["former"], text["former_kind"]) if text["former"] else NOBODY
+        return Change(int(body["term"]), how, by, holder, former, Bar(text["bar"]))
+    except (KeyError, ValueError, TypeError):
+        return None
+
+
+class Told(NamedTuple):
+    """A change as the journal has it."""
+
+    change: Change
+    barred_by: str
+    position: int
+    at_ns: int
+
+
+class Turns:
+    """What a journal says of control: the latest changes, and the latest inputs of two operators. Follows every record."""
+
+    def __init__(self) -> None:
+        self.changes: deque[Told] = deque(maxlen=HISTORY)
+        self.inputs: list[tuple[str, int]] = []  # author, position; at most two, the latest last
+        self._latest: list[Any] = []  # the latest change, as it is carried over
+
+    def learn(self, record: Record) -> None:
+        """Take from ``record`` what it says; a record that says nothing is ignored."""
+        if record.kind == Kind.INPUT:
+            self._typed(record.operator.partition("/")[0], record.position)
+        elif record.kind == Kind.CONTROL:
+            self._changed(record.body, record.position, record.at_ns)
+        elif record.kind == Kind.CARRIED and isinstance(told := record.body.get("control"), Mapping):
+            for author, position in told.get("inputs", ()):
+                self._typed(str(author), int(position))
+            if not self.changes and len(change := told.get("change", ())) == 3:
+                self._changed(*change)
+
+    def carried(self) -> dict[str, Any]:
+        """Return what a ``carried`` record says of control; empty: nothing happened."""
+        found = {"change": self._latest, "inputs": [list(each) for each in self.inputs]}
+        return {name: value for name, value in found.items() if value}
+
+    def _typed(self, author: str, position: int) -> None:
+        others = [each for each in self.inputs if each[0] != author]
+        self.inputs = [*others[-1:], (author, position)]
+
+    def _changed(self, body: Mapping[str, Any], position: int, at_ns: int) -> None:
+        if (change := change_of(body)) is None:
+            return
+        barred_by = ""
+        if change.bar:
+            before = self.changes[-1] if self.changes else None
+            barring = change.how in (How.PAUSE, How.PRIVATE) or before is None
+            barred_by = str(body.get("barred_by", change.by.id)) if barring or before is None else before.barred_by
+        self.changes.append(Told(change, barred_by, position, at_ns))
+        self._latest = [{**body_of(change), "barred_by": barred_by}, position, at_ns]
