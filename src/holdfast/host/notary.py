@@ -1,4 +1,4 @@
-"""Bind what a session's journal says: digests of its output, and checkpoints that the host's own key signs.
+"""Bind what a session's journal says: digests of its output, checkpoints that the host's own key signs, when output came.
 
 Not here: what a checkpoint is (core.checkpoints), the journal (journal), who keeps a copy of the newest ones (witness).
 Everything here runs on the slow clock and at endings, never while somebody waits for an echo.
@@ -15,6 +15,7 @@ from holdfast.core.errors import HoldError
 from holdfast.core.journal import Kind
 from holdfast.core.signed import KeyPair
 from holdfast.host.identity import Identity
+from holdfast.host.times import Times
 
 if TYPE_CHECKING:
     from holdfast.host.journal import Journal
@@ -65,10 +66,12 @@ class Binding:
         self._session = session
         self._signed_at = time.monotonic()
         self._caught_up = False
+        self.times = Times(session.journal.folder.with_name("times"))
 
     def look(self) -> None:
         """Bind output that was archived, and sign if it is time."""
         self._catch_up()
+        self.times.flush()
         unsigned = self._unsigned()
         if unsigned >= RECORDS or (unsigned and time.monotonic() - self._signed_at >= EVERY_S):
             self.sign()
@@ -78,6 +81,7 @@ class Binding:
     def sign(self) -> None:
         """Bind all output that is archived, and sign where the journal stands. A journal that refuses is logged."""
         self._sums(whole=False)
+        self.times.flush()
         if not self._unsigned():
             return
         self._signed_at = time.monotonic()

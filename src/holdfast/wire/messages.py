@@ -44,7 +44,9 @@ from holdfast.wire.parts import Style as Style
 from holdfast.wire.presenting import Present as Present
 from holdfast.wire.recording import ChainIs as ChainIs
 from holdfast.wire.recording import GetChain as GetChain
+from holdfast.wire.recording import ReadJournal as ReadJournal
 from holdfast.wire.recording import ReadTimes as ReadTimes
+from holdfast.wire.recording import Records as Records
 from holdfast.wire.recording import Times as Times
 from holdfast.wire.recording import Witness as Witness
 from holdfast.wire.recording import Witnessed as Witnessed
@@ -241,16 +243,6 @@ class WaitEnd(Message, frozen=True, tag="wait"):
 
     ref: int
     session: str
-
-
-class ReadJournal(Message, frozen=True, tag="read-journal"):
-    """Ask for records from ``position`` on. With ``wait_s`` the answer waits so long for one to be there, a minute at most."""
-
-    ref: int
-    session: str
-    position: int = 0
-    limit: int = 256
-    wait_s: float = 0.0
 
 
 class HostStatus(Message, frozen=True, tag="host-status"):
@@ -520,14 +512,6 @@ class ScreenState(Message, frozen=True, tag="screen-state"):
 class Ended(Message, frozen=True, tag="ended"):
     ref: int
     ending: Ending
-
-
-class Records(Message, frozen=True, tag="records"):
-    """Journal records as they are stored, oldest first."""
-
-    ref: int
-    records: tuple[bytes, ...]
-    end: int  # position after the last record
 
 
 class Status(Message, frozen=True, tag="status"):

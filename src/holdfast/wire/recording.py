@@ -1,9 +1,27 @@
-"""What is said of a session's journal beyond its records: where it stands, and what it takes to prove it elsewhere.
+"""What is said of a session's journal: its records, where it stands, and what it takes to prove it elsewhere.
 
-Not here: records themselves (``read-journal`` in messages, core.journal). Source: docs/wire.md, docs/journal.md.
+Not here: what a record is (core.journal). Source: docs/wire.md, docs/journal.md.
 """
 
 from holdfast.wire.parts import Message
+
+
+class ReadJournal(Message, frozen=True, tag="read-journal"):
+    """Ask for records from ``position`` on. With ``wait_s`` the answer waits so long for one to be there, a minute at most."""
+
+    ref: int
+    session: str
+    position: int = 0
+    limit: int = 256
+    wait_s: float = 0.0
+
+
+class Records(Message, frozen=True, tag="records"):
+    """Journal records as they are stored, oldest first."""
+
+    ref: int
+    records: tuple[bytes, ...]
+    end: int  # position of the last record there is
 
 
 class Witness(Message, frozen=True, tag="witness"):

@@ -12,9 +12,8 @@ import click
 from holdfast import __version__
 from holdfast.client import where
 from holdfast.client.connection import Connection, plain
-from holdfast.client.endings import DETACHED, REFUSED, exit_status, told
-from holdfast.core.errors import HostUnreachable
-from holdfast.faces.cli import fast, hosting, keys, network, people, reach, show
+from holdfast.client.endings import DETACHED, REFUSED, exit_status
+from holdfast.faces.cli import fast, hosting, keys, log, network, people, ran, reach, show, waiting
 from holdfast.faces.cli.main import BRIEF
 from holdfast.faces.cli.options import ATTACH, NEW
 from holdfast.faces.cli.skin import (
@@ -192,6 +191,7 @@ def _to_type(words: tuple[str, ...], keys: bool, enter: bool) -> bytes:
 @name_argument()
 @click.option("--text", "kind", flag_value="text", default="text", help="As plain text; the default.")
 @click.option("--screen", "kind", flag_value="screen", help="With its colours, as the screen is.")
+@click.option("--commands", "kind", flag_value="commands", help="The commands its shell ran, as `hold commands` does.")
 @click.option(
     "--history",
     type=click.IntRange(0, 100_000),
@@ -203,6 +203,9 @@ def _to_type(words: tuple[str, ...], keys: bool, enter: bool) -> bytes:
 def view(name: str, kind: str, history: int, as_json: bool) -> None:
     """Show the screen of a session without attaching. An ended session shows its last one."""
     with there(name) as (host, name):
+        if kind == "commands":
+            ran.show_all(host, name, as_json)
+            return
         if kind == "screen":
             screen = host.screen(name)
             say_json(screen) if as_json else click.echo(show.painted(screen), color=True)
@@ -254,30 +257,7 @@ def tail(name: str, follow: bool, count: int, start: int | None) -> None:
     raise click.exceptions.Exit(exit_status(plain(ending)))
 
 
-@cli.command(short_help="Wait until a session ends; exit with its status.")
-@name_argument()
-@click.option(
-    "--timeout", type=Duration(), metavar="DURATION", help="Give up after this long (status 124); the session runs on."
-)
-@json_option
-def wait(name: str, timeout: float | None, as_json: bool) -> None:
-    """Wait until a session ends and exit with its own status."""
-    from holdfast.faces.cli import following
-
-    until = None if timeout is None else time.monotonic() + timeout
-    while True:
-        left = None if until is None else max(0.001, until - time.monotonic())
-        try:
-            with following.reconnected(name) as (host, session):
-                ending = host.wait(session, timeout=left)
-            break
-        except HostUnreachable as error:
-            following.pause(error)
-    if as_json:
-        say_json(ending)
-    else:
-        click.echo(told(name, plain(ending)), err=True)
-    raise click.exceptions.Exit(exit_status(plain(ending)))
+cli.add_command(waiting.wait)
 
 
 @cli.command(short_help="End sessions.")
@@ -331,6 +311,9 @@ def fork(name: str) -> None:
         host.fork(session)
 
 
+cli.add_command(log.log)
+cli.add_command(log.verify)
+cli.add_command(ran.commands)
 cli.add_command(reach.up)
 cli.add_command(people.share)
 cli.add_command(people.join)

@@ -28,8 +28,12 @@ from holdfast.faces.cli import show
 from holdfast.faces.cli.hosting import host
 from holdfast.faces.cli.skin import Duration, HoldCommand, HoldGroup, fail, json_option, name_argument, say_json, width
 
-WORDS = {1: "observe", 3: "propose", 7: "operate", 15: "manage"}
+WORDS = {
+    1: "observe", 3: "propose", 7: "operate", 15: "manage", 16: "audit", 17: "observe and audit", 19: "propose and audit",
+    23: "operate and audit", 31: "manage",
+}  # fmt: skip
 INVITED = ("human", "ai", "device", "service")
+MEMBERS = ("join", "ai")  # how somebody got a key of their own: with a code, or made here for an AI
 SERIAL_CHARS = 8  # of a serial, as it is shown
 
 
@@ -65,12 +69,13 @@ RIGHTS = (
     ("observe", "Look. What is given if nothing is said."),
     ("propose", "Look, and offer input for approval."),
     ("operate", "Type, signal, resize."),
-    ("manage", "Also end, keep, rename, forget."),
+    ("manage", "Also end, keep, rename, forget; reads the record."),
+    ("audit", "Read the record of who did what, and nothing else."),
 )
 
 
 def rights(command: Any) -> Any:
-    """Decorate with --observe, --propose, --operate, --manage: ``right`` is the one given, or None."""
+    """Decorate with --observe, --propose, --operate, --manage, --audit: ``right`` is the one given, or None."""
     for word, says in reversed(RIGHTS):
         command = click.option(f"--{word}", "right", flag_value=word, help=says)(command)
     return command
@@ -186,10 +191,13 @@ def _join_offer(text: str, as_json: bool) -> None:
         say_json({"profile": store.name, "session": it.session, "may": WORDS[int(grant.capabilities)],
                   "until": grant.not_after})  # fmt: skip
         return
+    may = f"you may {what(int(grant.capabilities), [it.session])} until {until(grant.not_after)}"
+    if not grant.capabilities & Capability.OBSERVE:
+        click.echo(f"{may}. Read it with", err=True)
+        click.echo(f"hold log {it.session}@{identity.host_id(it.host)}")
+        return
     observe = "" if grant.capabilities & Capability.OPERATE else "--observe "
-    click.echo(
-        f"you may {what(int(grant.capabilities), [it.session])} until {until(grant.not_after)}. Attach with", err=True
-    )
+    click.echo(f"{may}. Attach with", err=True)
     click.echo(f"hold attach {observe}{it.session}@{identity.host_id(it.host)}")
 
 
@@ -376,7 +384,7 @@ def operators(everything: bool, as_json: bool) -> None:
     store, now = enrolment.own_store(), time.time()
     shown = [
         each for each in ledger.read(store).given
-        if each.how == "join" and (everything or _state(each, store, now) == "live")
+        if each.how in MEMBERS and (everything or _state(each, store, now) == "live")
     ]  # fmt: skip
     if as_json:
         say_json([_plain(each, store, now) for each in shown])
@@ -399,7 +407,7 @@ def operators(everything: bool, as_json: bool) -> None:
 @json_option
 def operator_revoke(names: tuple[str, ...], as_json: bool) -> None:
     """End a membership: it may nothing any more, anywhere, and what it shared ends with it. What it started runs on."""
-    _revoke(names, as_json, lambda each: each.how == "join")
+    _revoke(names, as_json, lambda each: each.how in MEMBERS)
 
 
 # ---- hosts -----------------------------------------------------------------------------------------------------------
