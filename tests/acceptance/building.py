@@ -1,0 +1,78 @@
+"""The work of the story: a real build in four stages; after each but the last somebody must answer a question.
+
+The script writes what a stage took into a file beside the project, so that a run with company can be compared with one
+that nobody looked at, and how often each unit was built.
+"""
+
+import shlex
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from holdfast.faces.cli import workload
+
+STAGES = 4
+UNITS_A_STAGE = 30
+
+
+@dataclass(frozen=True)
+class Work:
+    """``argv`` builds in ``folder``. Question ``n`` is ``question(n)``; an answer is repeated as ``taken(n, answer)``."""
+
+    folder: Path
+    argv: tuple[str, ...]
+
+    def question(self, stage: int) -> str:
+        return f"stage {stage} done, who goes on?"
+
+    def taken(self, stage: int, answer: str) -> str:
+        return f"stage {stage} taken over by {answer}."
+
+    def said(self, stage: int) -> str:
+        """A line that only the work of ``stage`` puts out."""
+        return f"CC unit{(stage - 1) * UNITS_A_STAGE:03}.c"
+
+    @property
+    def stages_s(self) -> list[float]:
+        """Seconds that each stage took so far."""
+        took = self.folder / "took"
+        return [float(line) for line in took.read_text().split()] if took.exists() else []
+
+    @property
+    def built(self) -> list[str]:
+        """Every unit, as often as it was built."""
+        return (self.folder / "built").read_text().split()
+
+
+def write(folder: Path) -> Work:
+    """Write the project into the empty ``folder``. Needs make and a C compiler."""
+    project = workload.write(folder)
+    assert project.argv[0] == "make", "a C compiler and make are needed"
+    makefile = (folder / "Makefile").read_text()
+    (folder / "Makefile").write_text(makefile.replace("@echo CC $<", "@echo CC $<; echo $< >> built"))
+    work = Work(folder, ())
+    lines = ["set -e", "cd " + shlex.quote(str(folder)), "echo build $$ began"]
+    for stage in range(1, STAGES + 1):
+        first = (stage - 1) * UNITS_A_STAGE
+        units = " ".join(f"unit{unit:03}.o" for unit in range(first, first + UNITS_A_STAGE))
+        lines += [
+            "began=$(date +%s%N)",
+            f"make -s -j2 {units}",
+            "echo $began $(date +%s%N) | awk '{ print ($2 - $1) / 1e9 }' >> took",
+        ]
+        if stage < STAGES:
+            lines += [
+                f"printf '%s ' {shlex.quote(work.question(stage))}",
+                "read who",
+                f'echo "stage {stage} taken over by $who."',
+            ]
+    lines.append("echo the build is whole")
+    return Work(folder, ("bash", "-c", "\n".join(lines)))
+
+
+def undisturbed(folder: Path, answers: Sequence[str]) -> list[float]:
+    """Do the same work with nobody watching, each question answered at once; return the seconds of each stage."""
+    work = write(folder)
+    subprocess.run(work.argv, input="\n".join(answers) + "\n", text=True, check=True, capture_output=True, timeout=300)
+    return work.stages_s
