@@ -10,8 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import msgspec
+import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from holdfast.client import remote
 from holdfast.client.meeting import Target
 from holdfast.client.remote import Bridge
 from holdfast.core.signed import KeyPair
@@ -70,6 +72,7 @@ class Far:
 
     operator = operator_pair = KEY
     certificates = grants = ()
+    person = True
 
     def mistrust(self, host: bytes) -> None:
         raise AssertionError("the host's record is good")
@@ -142,9 +145,12 @@ class Near:
         await asyncio.get_running_loop().sock_sendall(self._mine, framed(message))
 
     async def answer(self, ref: int) -> wire.ToClient:
+        return await self.first(lambda message: getattr(message, "ref", None) == ref)
+
+    async def first(self, wanted: Callable[[wire.ToClient], bool]) -> Any:
         while True:
             for each in self._heard:
-                if getattr(each, "ref", None) == ref:
+                if wanted(each):
                     self._heard.remove(each)
                     return each
             data = await asyncio.get_running_loop().sock_recv(self._mine, 1 << 16)
@@ -211,5 +217,20 @@ def test_what_is_done_when_the_link_says_it_again_is_done() -> None:
         far.forget()
         answer = await near.answer(1)
         assert isinstance(answer, wire.Typed) and answer.outcome == "applied"
+
+    bridged(story)
+
+
+def test_a_host_that_was_never_heard_is_silent_for_as_long_as_it_was_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It was said to be silent for ever, which no face can show."""
+    monkeypatch.setattr(remote, "SILENT_S", 0.2)
+
+    async def story(far: Far, near: Near) -> None:
+        far.mute = True
+        await near.say(wire.Input(1, S1, 1, b"x"))
+        silent = await near.first(lambda message: isinstance(message, wire.Silent))
+        assert 0.2 < silent.for_s < TIMEOUT_S
 
     bridged(story)

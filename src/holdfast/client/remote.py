@@ -22,7 +22,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from holdfast.client import where, which
-from holdfast.client.meeting import Meeting, Route, Target, keys_folder
+from holdfast.client.acting import Terms, sealed
+from holdfast.client.meeting import Meeting, Route, Target, acting_folder, keys_folder
 from holdfast.core.errors import HoldError, NoSuchSession
 from holdfast.core.identity import host_id
 from holdfast.core.ids import is_session_id
@@ -94,7 +95,7 @@ class Bridge:
         self._carrier: Dialled | None = None
         self._route: Route | None = None
         self._carry: Callable[[Sequence[bytes]], None] | None = None
-        self._names, self._doubts = _Names(), Doubts()
+        self._names, self._doubts, self._terms = _Names(), Doubts(), Terms()
         self._client, self._host_id = "", host_id(target.host)
         self._began, self._ever = self._loop.time(), False
         # Of signed verbs other than input: above those of an earlier link of the same program, which has the same name.
@@ -249,7 +250,7 @@ class Bridge:
             now = self._loop.time()
             self._happened(self._link.wake(now=now))
             self._flush()
-            age = self._link.proof_age(now=now)
+            age = min(self._link.proof_age(now=now), now - self._began)  # never heard is not silent since for ever
             busy = self._link.kept() > 0 or self._link.state is not State.UP
             if age > SILENT_S and busy and now - told >= TELL_S:
                 told, self._silent = now, True
@@ -262,6 +263,7 @@ class Bridge:
 
     def _hear(self, data: bytes) -> None:
         message = _decoder.decode(data)
+        self._terms.heard(message)
         match message:
             case wire.Listing():
                 for info in message.sessions:
@@ -385,16 +387,9 @@ class Bridge:
         return name if is_session_id(name) else self._names.ids.get(name)
 
     def _signed(self, message: wire.ToHost, about: str) -> wire.Signed:
-        if not isinstance(message, wire.Open):
-            message = msgspec.structs.replace(message, session=about)
         seq = message.seq if isinstance(message, wire.Input) else next(self._seqs)
-        salt = os.urandom(signing.SALT_BYTES)
-        statement = signing.statement(
-            session=about, client=self._client, epoch=1, term=1, seq=seq, verb=signing.verb_of(message),
-            commitment=signing.commitment(salt, signing.canonical(message)),
-        )  # fmt: skip
-        signature = signing.sign(self._meeting.operator_pair, statement)
-        return wire.Signed(about, seq, salt, signature, _encode(message))
+        term = 0 if self._meeting.person else self._terms.latest(about)
+        return sealed(message, about=about, client=self._client, seq=seq, pair=self._meeting.operator_pair, term=term)
 
     async def _know(self, message: wire.ToHost) -> None:
         """Learn which session ``message`` means, if a signature has to say so. Raises NoSuchSession."""
@@ -438,7 +433,8 @@ class Bridges:
     def _meeting(self, profile: str) -> Meeting:
         place = (str(keys_folder()), profile)  # a test's program may look at several machines' keys, one after the other
         if place not in self._meetings:
-            self._meetings[place] = Meeting(profile)
+            acting = profile.removeprefix(where.ACTING)
+            self._meetings[place] = Meeting(acting, folder=acting_folder() if acting != profile else None)
         return self._meetings[place]
 
     async def bridge(self, path: str, local: socket.socket, reached: Callable[[], None] = lambda: None) -> None:
