@@ -235,8 +235,9 @@ def open_session(
     name: str,
     reuse: bool,
     key: str,
+    integration: bool = True,
 ) -> bytearray:
-    return frame("open", ref, argv, env, cwd, size, name, reuse, None, key)
+    return frame("open", ref, argv, env, cwd, size, name, reuse, None, key, integration)
 
 
 def attach(

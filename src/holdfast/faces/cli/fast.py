@@ -112,6 +112,7 @@ def new(
     cwd: str | None,
     env: tuple[str, ...],
     size: str | None,
+    no_integration: bool,
     prefix: str | None,
     nested: bool,
     profile: str | None,
@@ -140,6 +141,7 @@ def new(
         name,
         False,
         lean.fresh_id("k-"),
+        not no_integration,
     )
     info = line.ask("opened", request, ref)[2]
     if detach:

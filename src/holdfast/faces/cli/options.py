@@ -71,6 +71,12 @@ NEW = Command(
             many=True,
             metavar="NAME=VALUE",
         ),
+        Option(
+            ("--no-integration",),
+            "no_integration",
+            "Start a shell just as it is: its commands are not known then.",
+            flag=True,
+        ),
         Option(("--size",), "size", "ROWSxCOLUMNS of its terminal. Default: this terminal's.", metavar="RxC"),
         *_SHARED,
     ),
