@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from holdfast.client import dial
 from holdfast.client.connection import error_of
 from holdfast.client.lean import fresh_id
-from holdfast.core.errors import BadMessage, HoldError, HostUnreachable, Timeout, WrongVersion
+from holdfast.core.errors import BadMessage, HoldError, HostUnreachable, JournalRolledBack, Timeout, WrongVersion
 from holdfast.wire import messages as wire
 from holdfast.wire.doubts import doubted
 from holdfast.wire.framing import client_inbox, framed
@@ -112,6 +112,7 @@ class Channel:
         self.client = fresh_id()
         self.welcome: wire.Welcome | None = None
         self.refs = itertools.count(1)
+        self.accepted: set[str] = set()  # sessions, by id, of which a record that was set back is accepted
         self._numbers = itertools.count(1)
         self._asks: dict[int, Ask] = {}
         self._feeds: dict[int, Feed] = {}
@@ -120,6 +121,11 @@ class Channel:
         self._start_at = 0.0  # when a host may be started next
 
     # ---- life ----
+
+    @property
+    def acts(self) -> bool:
+        """Whether it acts by a key of its own here, not as whoever runs the program."""
+        return self._actor is not None
 
     async def open(self) -> None:
         """Connect, starting a host if allowed and needed. Raises HostUnreachable, WrongVersion."""
@@ -414,6 +420,10 @@ class Channel:
                 pass
             case wire.Failed():
                 self._failed(message)
+            case wire.SetBack():
+                if message.session not in self.accepted:
+                    for feed in [each for each in self._feeds.values() if each.session == message.session]:
+                        feed.fail(JournalRolledBack(message.session, message.why))
             case _:
                 if (ask := self._asks.get(message.ref)) is not None and not ask.answer.done():
                     ask.answer.set_result(message)

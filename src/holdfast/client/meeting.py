@@ -63,6 +63,11 @@ def keys_folder() -> Path:
     return places.here().keys
 
 
+def acting_folder() -> Path:
+    """Where the keys of operators are that act for this user: apart from the profiles, which are this user."""
+    return keys_folder().parent / "operators"
+
+
 @dataclass(eq=False)
 class Route:
     """A way to one host over one relay, until either closes it."""
@@ -228,6 +233,11 @@ class Meeting:
         if self._pair is None:
             self._pair = self._store.operator
         return self._pair
+
+    @property
+    def person(self) -> bool:
+        """Whether this is a person, who may type without having seen who else did."""
+        return self._store.member.kind is identity.Kind.HUMAN
 
     @property
     def certificates(self) -> tuple[bytes, ...]:

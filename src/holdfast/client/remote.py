@@ -388,8 +388,11 @@ class Bridge:
 
     def _signed(self, message: wire.ToHost, about: str) -> wire.Signed:
         seq = message.seq if isinstance(message, wire.Input) else next(self._seqs)
-        term = 0 if self._meeting.person else self._terms.latest(about)
-        return sealed(message, about=about, client=self._client, seq=seq, pair=self._meeting.operator_pair, term=term)
+        follows = not self._meeting.person
+        return sealed(
+            message, about=about, client=self._client, seq=seq, pair=self._meeting.operator_pair,
+            term=self._terms.latest(about) if follows else 0, basis=self._terms.basis(about) if follows else None,
+        )  # fmt: skip
 
     async def _know(self, message: wire.ToHost) -> None:
         """Learn which session ``message`` means, if a signature has to say so. Raises NoSuchSession."""

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from holdfast.client import control as controlling
 from holdfast.client import events as ev
-from holdfast.client import waits, where
+from holdfast.client import heads, waits, where, witnessing
 from holdfast.client.channel import Channel, Feed
 from holdfast.client.keys import key_bytes
 from holdfast.client.lean import fresh_id, number_after
@@ -22,7 +24,7 @@ from holdfast.client.places import socket_path
 from holdfast.client.until import Until
 from holdfast.core.commands import Command, Prompt
 from holdfast.core.cursor import Cursor
-from holdfast.core.errors import InputUnknown, NoSuchSession, Refused
+from holdfast.core.errors import InputUnknown, JournalRolledBack, NoSuchSession, Refused
 from holdfast.core.ids import SessionId
 from holdfast.wire import messages as wire
 
@@ -121,12 +123,13 @@ class Client:
         opened = await self._ask(request, wire.Opened)
         return Session(self, opened.session, _cursor(since), 0 if opened.created and since is None else None)
 
-    async def attach(self, name: str, *, since: Cursor | str | None = None) -> Session:
+    async def attach(self, name: str, *, since: Cursor | str | None = None, accept_rollback: bool = False) -> Session:
         """Return the session of that name or id, to be followed from ``since``, by default from now.
 
-        Raises NoSuchSession. A session that ended can be attached: its output and its end are still told.
+        Raises NoSuchSession. A session that ended can be attached: its output and its end are still told. Following it
+        raises JournalRolledBack if the host's record is not the one this user saw before, unless ``accept_rollback``.
         """
-        return Session(self, await self._find(name), _cursor(since), None)
+        return Session(self, await self._find(name), _cursor(since), None, accept_rollback=accept_rollback)
 
     async def status(self) -> wire.Status:
         """Return what the host says of itself."""
@@ -168,12 +171,20 @@ class Session:
     """
 
     last: wire.SessionInfo  # what was last heard of it
+    seen: controlling.Seen  # what its program has seen of control and of others' typing
 
-    def __init__(self, client: Client, info: wire.SessionInfo, since: Cursor | None, offset: int | None) -> None:
+    def __init__(
+        self, client: Client, info: wire.SessionInfo, since: Cursor | None, offset: int | None, *,
+        accept_rollback: bool = False,
+    ) -> None:  # fmt: skip
         self._client, self._channel, self.last = client, client._channel, info
+        self.seen = controlling.Seen(info)
         self._cursor = since
         self._offset = since.offset if since is not None else offset  # the next byte for the reader; None: from now on
         self._feed: Feed | None = None
+        self._accept_rollback = accept_rollback
+        if accept_rollback:
+            self._channel.accepted.add(info.id)
         self._since = self._offset if self._offset is not None else info.output_end  # what is new to ``wait_for``
 
     # ---- what it is ----
@@ -201,6 +212,7 @@ class Session:
     async def info(self) -> wire.SessionInfo:
         """Return what a listing shows of it, now."""
         self.last = await self._client._find(self.id)
+        self.seen.learn(self.last.control)
         return self.last
 
     async def live(self) -> Mapping[str, Any]:
@@ -265,7 +277,19 @@ class Session:
             self._feed = await self._channel.attach(self.id, "stream", offset=self._offset, cursor=cursor)
             assert self._feed.attached is not None
             self.last = self._feed.attached.result().session
+            self.seen.learn(self.last.control)
+            await self._compared()
         return self._feed
+
+    async def _compared(self) -> None:
+        """Compare the host's record with what was seen of it before. Raises JournalRolledBack."""
+        try:
+            await witnessing.check(self)
+        except JournalRolledBack:
+            if not self._accept_rollback:
+                await self.detach()
+                raise
+            heads.note(heads.Head(self.id, self.last.journal_position, self.last.journal_head), back=True)
 
     async def detach(self) -> None:
         """Leave. The session runs on; ``cursor`` says where to go on."""
@@ -323,6 +347,7 @@ class Session:
                 self._offset = item.end
                 return ev.Gap(item.start, item.end, item.why)
             case wire.Event():
+                self.seen.happened(item)
                 return ev.event_of(item)
             case wire.Detached():
                 self._note(item)
@@ -345,22 +370,28 @@ class Session:
 
     async def screen(self) -> ev.Screen:
         """Return the styled screen."""
-        rows = (await self._ask(wire.GetScreen(self._ref(), self.id), wire.ScreenState)).screen
+        got = await self._ask(wire.GetScreen(self._ref(), self.id), wire.ScreenState)
+        self.seen.learn(got.control)
+        rows = got.screen
         size = (rows.size.rows, rows.size.cols)
         return ev.Screen(rows.offset, size, rows.rows, rows.styles, rows.cursor, rows.modes, rows.title, rows.alternate)
 
     async def text(self, history: int = 0) -> ev.Text:
         """Return the screen as plain text, with up to ``history`` lines above it."""
         got = await self._ask(wire.GetText(self._ref(), self.id, history), wire.Text)
+        self.seen.learn(got.control)
         return ev.Text(got.offset, got.lines, got.cursor, got.title)
 
     # ---- acting on it ----
 
-    async def send(self, data: bytes | str) -> ev.Sent:
+    async def send(self, data: bytes | str, *, basis: wire.Basis | None = None) -> ev.Sent:
         """Type ``data``. At most once, across reconnects: a repeated sending carries its number.
 
         Returns the outcome, applied or partial, of all of it. Raises InputUnknown when nobody can tell whether it was
-        typed, Refused when it was not, LineTooLong for a line the terminal would cut.
+        typed, Refused when it was not, LineTooLong for a line the terminal would cut, OutOfTurn while others act.
+
+        What an AI operator types stands on what its program has seen: by default of control and of what others typed, with
+        ``basis`` also of the command line (``Session.basis``). Raises StaleTerm, StaleBasis if that is no longer so.
         """
         data = data.encode() if isinstance(data, str) else data
         written, typed = 0, None
@@ -369,7 +400,8 @@ class Session:
             seq = self._client._next_seq(self.id, piece)
             feed = self._feed
             number = feed.number if feed is not None and not feed.over and not feed.observe else 0
-            request = wire.Input(self._ref(), self.id, seq, piece, number)
+            term = self.seen.term if self._channel.acts else 0  # a person's program need not follow it
+            request = wire.Input(self._ref(), self.id, seq, piece, number, term, basis or wire.Basis(self.seen.input))
             try:
                 typed = await self._ask(request, wire.Typed)
             except InputUnknown:
@@ -401,6 +433,66 @@ class Session:
     async def signal(self, number: int, *, tree: bool = False) -> None:
         """Send a signal to the foreground job, or to the whole tree. Not repeated when the connection breaks."""
         await self._ask(wire.Signal(self._ref(), self.id, number, tree), wire.Done, again=False)
+
+    # ---- who may act ----
+
+    @property
+    def basis(self) -> wire.Basis:
+        """What this handle's program has seen: what others typed, and the state of the command line."""
+        return self.seen.basis
+
+    async def who(self) -> wire.Here:
+        """Return who is attached, who has control, and who asks for it."""
+        here: wire.Here = await self._ask(wire.Who(self._ref(), self.id), wire.Here)
+        self.seen.learn(here.control)
+        return here
+
+    async def take(self, why: str = "", *, job: str = "leave") -> wire.Controlled:
+        """Take control: a person at any time, an AI operator of a free line. Safe to repeat.
+
+        When it returns, no byte of whoever had control reaches a program any more. ``job``: what becomes of the foreground
+        job: leave, interrupt, stop; of an AI operator's own, if it falls silent. Raises OutOfTurn.
+        """
+        return await controlling.act(self, "take", why=why, job=job)
+
+    async def give(self, to: str, why: str = "") -> wire.Controlled:
+        """A person gives control to ``to``, an operator who is attached or has asked: its id, or the beginning of it."""
+        return await controlling.act(self, "give", to=to, why=why)
+
+    async def release(self) -> wire.Controlled:
+        """Let the line be free. Raises NotYourTurn if somebody else has control."""
+        return await controlling.act(self, "release")
+
+    async def request(self, why: str = "") -> wire.Controlled:
+        """Ask for control; whoever is attached is told, with ``why``. ``events`` tell the answer."""
+        return await controlling.act(self, "request", why=why)
+
+    async def pause_ai(self, why: str = "") -> wire.Controlled:
+        """A person keeps every operator that is none from acting; they go on watching."""
+        return await controlling.act(self, "pause", why=why)
+
+    async def resume_ai(self) -> wire.Controlled:
+        """End ``pause_ai``."""
+        return await controlling.act(self, "resume")
+
+    async def private(self, why: str = "") -> wire.Controlled:
+        """A person keeps every operator that is none from acting and from seeing anything of the session."""
+        return await controlling.act(self, "private", why=why)
+
+    async def public(self) -> wire.Controlled:
+        """End ``private``."""
+        return await controlling.act(self, "public")
+
+    def control(
+        self, why: str = "", *, job: str = "leave", timeout: float | None = None
+    ) -> AbstractAsyncContextManager[wire.Controlled]:
+        """Have control for as long as the block lasts: ``async with session.control("run the tests"):``.
+
+        Where it cannot be taken it is asked for, and waited for: for ``timeout`` seconds, None: as long as it takes. It is
+        renewed meanwhile, and released at the end. A person may take it all the same: then what is sent raises NotYourTurn.
+        Raises Timeout.
+        """
+        return controlling.held(self, why, job, timeout)
 
     async def wait(self, *, timeout: float | None = None) -> ev.Ended:
         """Return how it ended, once it has. Raises Timeout after ``timeout`` seconds; the session runs on."""

@@ -10,6 +10,7 @@ import os
 
 from holdfast.client import places
 
+ACTING = "+"  # before the name of an operator that acts for this user (client.acting): ``@+NAME/HOST``
 CHOSEN = ".profile"  # in the folder of the profiles: the one that `hold profile use` chose
 
 

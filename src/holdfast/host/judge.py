@@ -200,6 +200,10 @@ class Judge:
         else:
             self._watch()
 
+    def now(self) -> ControlState | None:
+        """Return control as listings and screens carry it, None once the session is over."""
+        return None if self._session.over else self.said()
+
     def said(self) -> ControlState:
         """Return control as it is told to clients."""
         control = self.control

@@ -138,18 +138,20 @@ async def _read(host: "Host", ask: wire.ReadOutput, peer: "Client", by: Author) 
 
 async def _screen(host: "Host", ask: wire.GetScreen, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
+    control = session.judge.now()
     async with session.viewed():
         state = await session.views.screen(SessionId(session.id), at_least=session.head)
-    return wire.ScreenState(ask.ref, state.message(0))
+    return wire.ScreenState(ask.ref, state.message(0), control)
 
 
 async def _text(host: "Host", ask: wire.GetText, peer: "Client", by: Author) -> wire.Message:
     session = host.find(ask.session)
+    control = session.judge.now()
     async with session.viewed():
         text = await session.views.text(
             SessionId(session.id), min(max(ask.history, 0), HISTORY_MAX), at_least=session.head
         )
-    return wire.Text(ask.ref, text.offset, tuple(text.lines), text.cursor, text.title)
+    return wire.Text(ask.ref, text.offset, tuple(text.lines), text.cursor, text.title, control)
 
 
 async def _wait(host: "Host", ask: wire.WaitEnd, peer: "Client", by: Author) -> wire.Message:

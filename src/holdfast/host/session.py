@@ -129,7 +129,8 @@ class Session:
             idle_s=time.monotonic() - max(self.output_at, self.lane.last_at), attached=len(self.attachments),
             title=sheet.title, ending=sheet.ending, keep_until=sheet.keep_until, reap_at=self.watch.reap_at,
             policy=sheet.policy, lag=0 if self.over else self.views.lag(SessionId(self.id), self.head),
-            waiting=self.waiting.wants, control=None if self.over else self.judge.said(),
+            waiting=self.waiting.wants, control=self.judge.now(),
+            journal_head=self.journal.head,
         )  # fmt: skip
 
     def gone(self) -> SessionEnded:

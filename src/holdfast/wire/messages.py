@@ -47,6 +47,7 @@ from holdfast.wire.recording import GetChain as GetChain
 from holdfast.wire.recording import ReadJournal as ReadJournal
 from holdfast.wire.recording import ReadTimes as ReadTimes
 from holdfast.wire.recording import Records as Records
+from holdfast.wire.recording import SetBack as SetBack
 from holdfast.wire.recording import Times as Times
 from holdfast.wire.recording import Witness as Witness
 from holdfast.wire.recording import Witnessed as Witnessed
@@ -500,6 +501,7 @@ class Text(Message, frozen=True, tag="text"):
     lines: tuple[str, ...]
     cursor: tuple[int, int]
     title: str
+    control: ControlState | None = None  # as it was before the screen was read: an act may stand on both
 
 
 class ScreenState(Message, frozen=True, tag="screen-state"):
@@ -507,6 +509,7 @@ class ScreenState(Message, frozen=True, tag="screen-state"):
 
     ref: int
     screen: Rows
+    control: ControlState | None = None
 
 
 class Ended(Message, frozen=True, tag="ended"):
@@ -585,5 +588,6 @@ ToHost = (
 ToClient = (
     Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Direct | Output | Gap | Rows | Event
     | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded | Identity | Joined
-    | Waited | Silent | Controlled | Here | Proposed | Pending | Decided | Witnessed | ChainIs | Times | Commands | Shell
+    | Waited | Silent | Controlled | Here | Proposed | Pending | Decided | Commands | Shell
+    | Witnessed | ChainIs | Times | SetBack
 )  # fmt: skip

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from holdfast.client import control as controlling
 from holdfast.client import events as ev
 from holdfast.client import sdk as real
 from holdfast.client.blocking.portal import PORTAL, Mirror
@@ -82,12 +84,13 @@ class Client(Mirror[real.Client]):
             )
         )
 
-    def attach(self, name: str, *, since: Cursor | str | None = None) -> Session:
+    def attach(self, name: str, *, since: Cursor | str | None = None, accept_rollback: bool = False) -> Session:
         """Return the session of that name or id, to be followed from ``since``, by default from now.
 
-        Raises NoSuchSession. A session that ended can be attached: its output and its end are still told.
+        Raises NoSuchSession. A session that ended can be attached: its output and its end are still told. Following it
+        raises JournalRolledBack if the host's record is not the one this user saw before, unless ``accept_rollback``.
         """
-        return Session(PORTAL.call(self._real.attach(name, since=since)))
+        return Session(PORTAL.call(self._real.attach(name, since=since, accept_rollback=accept_rollback)))
 
     def status(self) -> wire.Status:
         """Return what the host says of itself."""
@@ -103,6 +106,10 @@ class Session(Mirror[real.Session]):
     @property
     def last(self) -> wire.SessionInfo:
         return self._real.last
+
+    @property
+    def seen(self) -> controlling.Seen:
+        return self._real.seen
 
     @property
     def id(self) -> SessionId:
@@ -174,13 +181,16 @@ class Session(Mirror[real.Session]):
         """Return the screen as plain text, with up to ``history`` lines above it."""
         return PORTAL.call(self._real.text(history))
 
-    def send(self, data: bytes | str) -> ev.Sent:
+    def send(self, data: bytes | str, *, basis: wire.Basis | None = None) -> ev.Sent:
         """Type ``data``. At most once, across reconnects: a repeated sending carries its number.
 
         Returns the outcome, applied or partial, of all of it. Raises InputUnknown when nobody can tell whether it was
-        typed, Refused when it was not, LineTooLong for a line the terminal would cut.
+        typed, Refused when it was not, LineTooLong for a line the terminal would cut, OutOfTurn while others act.
+
+        What an AI operator types stands on what its program has seen: by default of control and of what others typed, with
+        ``basis`` also of the command line (``Session.basis``). Raises StaleTerm, StaleBasis if that is no longer so.
         """
-        return PORTAL.call(self._real.send(data))
+        return PORTAL.call(self._real.send(data, basis=basis))
 
     def send_keys(self, *names: str) -> ev.Sent:
         """Press keys by name, in one input: ``Ctrl+C``, ``Up``, ``Enter``, ``Alt+x``, ``F5``. Raises ValueError."""
@@ -193,6 +203,62 @@ class Session(Mirror[real.Session]):
     def signal(self, number: int, *, tree: bool = False) -> None:
         """Send a signal to the foreground job, or to the whole tree. Not repeated when the connection breaks."""
         PORTAL.call(self._real.signal(number, tree=tree))
+
+    @property
+    def basis(self) -> wire.Basis:
+        """What this handle's program has seen: what others typed, and the state of the command line."""
+        return self._real.basis
+
+    def who(self) -> wire.Here:
+        """Return who is attached, who has control, and who asks for it."""
+        return PORTAL.call(self._real.who())
+
+    def take(self, why: str = "", *, job: str = "leave") -> wire.Controlled:
+        """Take control: a person at any time, an AI operator of a free line. Safe to repeat.
+
+        When it returns, no byte of whoever had control reaches a program any more. ``job``: what becomes of the foreground
+        job: leave, interrupt, stop; of an AI operator's own, if it falls silent. Raises OutOfTurn.
+        """
+        return PORTAL.call(self._real.take(why, job=job))
+
+    def give(self, to: str, why: str = "") -> wire.Controlled:
+        """A person gives control to ``to``, an operator who is attached or has asked: its id, or the beginning of it."""
+        return PORTAL.call(self._real.give(to, why))
+
+    def release(self) -> wire.Controlled:
+        """Let the line be free. Raises NotYourTurn if somebody else has control."""
+        return PORTAL.call(self._real.release())
+
+    def request(self, why: str = "") -> wire.Controlled:
+        """Ask for control; whoever is attached is told, with ``why``. ``events`` tell the answer."""
+        return PORTAL.call(self._real.request(why))
+
+    def pause_ai(self, why: str = "") -> wire.Controlled:
+        """A person keeps every operator that is none from acting; they go on watching."""
+        return PORTAL.call(self._real.pause_ai(why))
+
+    def resume_ai(self) -> wire.Controlled:
+        """End ``pause_ai``."""
+        return PORTAL.call(self._real.resume_ai())
+
+    def private(self, why: str = "") -> wire.Controlled:
+        """A person keeps every operator that is none from acting and from seeing anything of the session."""
+        return PORTAL.call(self._real.private(why))
+
+    def public(self) -> wire.Controlled:
+        """End ``private``."""
+        return PORTAL.call(self._real.public())
+
+    @contextlib.contextmanager
+    def control(self, why: str = "", *, job: str = "leave", timeout: float | None = None) -> Iterator[wire.Controlled]:
+        """Have control for as long as the block lasts: ``with session.control("run the tests"):``.
+
+        Where it cannot be taken it is asked for, and waited for: for ``timeout`` seconds, None: as long as it takes. It is
+        renewed meanwhile, and released at the end. A person may take it all the same: then what is sent raises NotYourTurn.
+        Raises Timeout.
+        """
+        with PORTAL.within(self._real.control(why, job=job, timeout=timeout)) as it:
+            yield it
 
     def wait(self, *, timeout: float | None = None) -> ev.Ended:
         """Return how it ended, once it has. Raises Timeout after ``timeout`` seconds; the session runs on."""
