@@ -55,6 +55,7 @@ export class Host {
     this.inputs = new Map(); // session -> number of its last input
     this.seq = BigInt(Date.now()) * 1000000n; // of signed verbs other than input
     this.terms = new Map(); // session -> term of control that this client knows
+    this.person = meeting.profile.kind === 'human'; // a person may type without having seen who else does
     this.saying = Promise.resolve();
     this.closed = false;
     this.#begin();
@@ -125,7 +126,7 @@ export class Host {
     const about = message.t === 'open' ? await hostId(this.key) : message.session;
     const seq = message.t === 'input' ? message.seq : (this.seq += 1n);
     return signedBy(this.meeting.profile.pair, message, wire.toHost(message), {
-      about, client: this.client, seq, term: this.terms.get(message.session) ?? 1,
+      about, client: this.client, seq, term: this.person ? 0 : this.terms.get(message.session) ?? 1,
     });
   }
 
@@ -170,6 +171,7 @@ export class Host {
   #heard(data) {
     const message = wire.fromHost(data);
     if (!message) return;
+    this.#learn(message);
     if (message.attachment !== undefined && message.t !== 'attached') {
       const it = this.attachments.get(message.attachment);
       if (!it) return;
@@ -194,6 +196,17 @@ export class Host {
       case 'failed': this.#failed(message); break;
       default: this.#settle(message.ref, 'resolve', message);
     }
+  }
+
+  /** Every word about control brings its newest term. */
+  #learn(message) {
+    const told = (session, control) => {
+      if (control) this.terms.set(session, Math.max(control.term, this.terms.get(session) ?? 0));
+    };
+    if (message.t === 'listing') message.sessions.forEach((each) => told(each.id, each.control));
+    else if (message.t === 'attached' || message.t === 'opened') told(message.session.id, message.session.control);
+    else if (message.t === 'controlled' || message.t === 'here') told(this.asks.get(message.ref)?.message.session, message.control);
+    else if (message.t === 'event' && message.body?.term) told(this.attachments.get(message.attachment)?.ask.session, { term: message.body.term });
   }
 
   #failed(message) {

@@ -144,7 +144,6 @@ export class App extends EventTarget {
       const { sessions } = await host.ask({ t: 'list', ended: true });
       host.sessions = sessions;
       host.lookedAt = performance.now();
-      for (const info of sessions) if (info.control) host.terms.set(info.id, Math.max(info.control.term, host.terms.get(info.id) ?? 0));
       await this.renew(host);
     } catch {
       // said where the host's state is shown

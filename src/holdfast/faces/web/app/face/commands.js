@@ -6,6 +6,8 @@ import { who } from './panels.js';
 const OUTPUT_BYTES_MAX = 1 << 18; // of one command, asked for at once
 const LINES_FOLDED = 12;
 const KEPT = 200;
+const CREDIT = 1 << 20;
+const isFullScreen = (info) => info.waiting === 'full-screen';
 
 /** Plain text of terminal output, as far as that can be had from bytes alone: sequences left out, lines overwritten by CR. */
 export function plain(bytes) {
@@ -14,7 +16,7 @@ export function plain(bytes) {
   return text.split('\n').map((line) => {
     const parts = line.replace(/\r+$/, '').split('\r');
     let shown = parts.reduce((under, over) => over + under.slice(over.length), '');
-    while (/[^\b]\b/.test(shown)) shown = shown.replace(/[^\b]\b/g, '');
+    while (/[^\x08]\x08/.test(shown)) shown = shown.replace(/[^\x08]\x08/g, '');
     return shown.replace(/[\u0000-\u0008\u000b-\u001f\u007f]/g, '');
   }).join('\n').replace(/\n+$/, '');
 }
@@ -27,44 +29,61 @@ export class Commands {
     this.said = h('p.none', {});
     this.flowing = h('pre.flow', { tabIndex: 0, 'aria-label': 'Screen as text' });
     this.element = h('.commands', {}, this.said, this.list, this.flowing);
-    this.commands = [];
+    this.commands = new Map();
+    this.prompt = null;
+    this.visible = false;
+  }
+
+  /** Whether it stands in view: only then is anything followed. */
+  shown(now) {
+    if (now === this.visible) return;
+    this.visible = now;
+    if (!now) {
+      this.attachment?.detach();
+      this.attachment = null;
+      return;
+    }
+    this.attachment = this.view.host.attach({ session: this.view.id, view: 'commands', observe: true, credit: CREDIT }, {
+      shell: (said) => this.#shell(said),
+      failed: (error) => say(this.said, error.message),
+      detached: () => this.update(),
+    });
+    this.update();
   }
 
   /** Commands of a shell that tells them; without one the screen as text. */
-  async refresh() {
-    if (this.busy) return;
+  #shell({ full, commands, prompt }) {
+    if (full) this.commands.clear();
+    for (const each of commands) this.commands.set(each.id, each);
+    for (const id of [...this.commands.keys()].sort((a, b) => a - b).slice(0, -KEPT)) this.commands.delete(id);
+    this.prompt = prompt;
+    this.attachment?.credit(64 + commands.reduce((sum, each) => sum + 128 + each.text.length, 0));
+    this.update();
+  }
+
+  async update() {
+    if (!this.visible || this.busy) return;
     this.busy = true;
     try {
-      await this.#commands();
-      if (!this.commands.length) await this.#text();
+      const told = this.commands.size > 0 || this.prompt?.marked;
+      const bottom = this.element.scrollHeight - this.element.scrollTop - this.element.clientHeight < 60;
+      arrange(this.list, [...this.commands.values()].sort((a, b) => a.id - b.id).map((each) => this.#card(each)));
+      await this.#text(told);
+      this.flowing.hidden = told && !isFullScreen(this.view.info);
+      if (bottom) this.element.scrollTop = this.element.scrollHeight;
+      say(this.said, told && !this.commands.size ? 'No command yet. What is run is shown here, with who ran it and how it ended.' : '');
     } catch (error) {
       say(this.said, error.message);
     } finally {
       this.busy = false;
       this.said.hidden = !this.said.textContent;
-      this.flowing.hidden = this.commands.length > 0;
     }
   }
 
-  async #commands() {
-    if (this.unknown) return;
-    try {
-      const { commands } = await this.view.host.ask({ t: 'commands', session: this.view.id, limit: KEPT });
-      this.commands = commands;
-    } catch (error) {
-      this.unknown = true;
-      return;
-    }
-    const bottom = this.element.scrollHeight - this.element.scrollTop - this.element.clientHeight < 60;
-    arrange(this.list, this.commands.map((each) => this.#card(each)));
-    if (bottom) this.element.scrollTop = this.element.scrollHeight;
-  }
-
-  async #text() {
-    const { lines } = await this.view.host.ask({ t: 'get-text', session: this.view.id, history: 500 });
-    const bottom = this.element.scrollHeight - this.element.scrollTop - this.element.clientHeight < 60;
+  async #text(told) {
+    if (told && !isFullScreen(this.view.info)) return;
+    const { lines } = await this.view.host.ask({ t: 'get-text', session: this.view.id, history: isFullScreen(this.view.info) ? 0 : 500 });
     say(this.flowing, lines.join('\n').trimEnd());
-    if (bottom) this.element.scrollTop = this.element.scrollHeight;
   }
 
   #card(it) {
@@ -100,7 +119,7 @@ export class Commands {
       card.whole = (from > it.start ? `… ${from - it.start} bytes before this …\n` : '') + plain(answer.data);
       this.#show(card);
     } catch {
-      card.whole = '';
+      card.whole = ''; // asked for again when it has grown
     } finally {
       card.reading = false;
     }

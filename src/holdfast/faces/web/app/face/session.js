@@ -44,7 +44,7 @@ export class SessionView {
     this.controls = h('.controls', {});
     const views = [['blocks', 'Blocks'], ['screen', 'Screen']];
     this.modes = h('.segments', { role: 'group', 'aria-label': 'View' }, views.map(([mode, label]) => h('button', { 'data-mode': mode, onclick: () => this.show(mode) }, label)));
-    this.fitButton = h('button.icon-button', { title: 'Give the session the size of this window', 'aria-label': 'Use my size', onclick: () => this.terminal.takeSize() }, icon('fit'));
+    this.fitButton = h('button.icon-button', { title: 'Give the session the size of this window', 'aria-label': 'Use my size', onclick: () => this.terminal.takeSize().then(() => this.place.phone || this.terminal.focus()) }, icon('fit'));
     this.findButton = h('button.icon-button', { title: 'Find on the screen (Ctrl-Shift-F)', 'aria-label': 'Find', onclick: () => this.find() }, icon('search'));
     this.sideButton = h('button.icon-button', { title: 'People, approvals, processes', 'aria-label': 'Details', 'aria-expanded': 'false', onclick: () => this.toggleSide() }, icon('panel'), this.badge = h('span.badge', { hidden: true }));
     this.backButton = h('button.icon-button.back', { title: 'Sessions', 'aria-label': 'Back to sessions', onclick: () => this.place.onback() }, icon('back'));
@@ -71,6 +71,7 @@ export class SessionView {
   }
 
   close() {
+    this.commands.shown(false);
     this.terminal.close();
     this.element.remove();
   }
@@ -81,8 +82,8 @@ export class SessionView {
     this.mode = mode;
     this.element.dataset.mode = mode;
     for (const button of this.modes.children) button.setAttribute('aria-pressed', String(button.dataset.mode === mode));
+    this.commands.shown(mode === 'blocks');
     if (mode === 'screen') this.terminal.layOut();
-    else this.commands.refresh();
   }
 
   panel(at) {
@@ -158,7 +159,7 @@ export class SessionView {
     const panel = this.panels[this.shown];
     if (!this.side.hidden) panel.refresh();
     if (this.host.up && this.panels[1].supported) this.panels[1].refresh();
-    if (this.mode === 'blocks') this.commands.refresh();
+    this.commands.update();
   }
 
   /** Offset after the last byte of output, as far as it was told. */
@@ -180,7 +181,6 @@ export class SessionView {
   learnControl(control) {
     if (!control) return;
     this.info.control = control;
-    this.host.terms.set(this.id, control.term);
     this.#controlled();
   }
 
@@ -213,6 +213,8 @@ export class SessionView {
     this.info = { ...this.info, ...said.session };
     this.learnControl(said.session.control);
     this.note('');
+    // As with a terminal's own window: who comes alone decides the size. A phone never does unless asked.
+    if (!this.place.phone && this.operates && said.session.attached <= 1) this.terminal.takeSize();
   }
 
   #typed(said) {

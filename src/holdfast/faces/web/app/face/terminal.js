@@ -8,7 +8,6 @@
 import { utf8 } from '../core/bytes.js';
 import { CREDIT } from '../client/host.js';
 import { Terminal } from '../vendor/xterm.mjs';
-import { FitAddon } from '../vendor/addon-fit.mjs';
 import { SearchAddon } from '../vendor/addon-search.mjs';
 import { WebLinksAddon } from '../vendor/addon-web-links.mjs';
 import { UnicodeGraphemesAddon } from '../vendor/addon-unicode-graphemes.mjs';
@@ -68,7 +67,6 @@ export class TerminalView {
       cursorBlink: false, disableStdin: !this.operates, macOptionIsMeta: true, minimumContrastRatio: 1,
       screenReaderMode: user.reader, rightClickSelectsWord: false,
     });
-    this.fit = new FitAddon();
     this.search = new SearchAddon();
   }
 
@@ -76,7 +74,6 @@ export class TerminalView {
   open() {
     const { term } = this;
     term.open(this.stick);
-    term.loadAddon(this.fit);
     term.loadAddon(this.search);
     term.loadAddon(new UnicodeGraphemesAddon());
     term.loadAddon(new WebLinksAddon((event, uri) => this.#follow(uri)));
@@ -86,7 +83,7 @@ export class TerminalView {
     term.onData((data) => this.type(utf8(data)));
     term.onBinary((data) => this.type(Uint8Array.from(data, (each) => each.charCodeAt(0))));
     this.stick.addEventListener('paste', (event) => this.#paste(event), true);
-    this.watch = new ResizeObserver(() => this.layOut());
+    this.watch = new ResizeObserver(() => this.#moved());
     this.watch.observe(this.element);
     this.#pinch();
     this.layOut();
@@ -142,6 +139,11 @@ export class TerminalView {
       this.term.resize(cols, rows);
       this.layOut();
     }
+    if (this.own) {
+      const isOurs = this.own[0] === rows && this.own[1] === cols;
+      if (!isOurs && this.ours) this.own = null; // somebody else decides now
+      this.ours = isOurs;
+    }
     this.skipped = (this.skipped ?? 0) + lost;
     this.#draw(repaint, repaint.length);
   }
@@ -169,34 +171,53 @@ export class TerminalView {
 
   // ---- its size on this screen
 
-  /** The rows and columns that would fill this place at the usual font size. */
+  /** The rows and columns that would fill this place at the usual font size; null: not drawn yet. */
   wished() {
-    const before = this.term.options.fontSize;
-    this.term.options.fontSize = FONT_SIZE;
-    const found = this.fit.proposeDimensions();
-    this.term.options.fontSize = before;
-    return found && Number.isFinite(found.cols) ? [Math.max(2, found.rows), Math.max(2, found.cols)] : null;
+    const cell = this.#cell();
+    if (!cell) return null;
+    const { clientWidth, clientHeight } = this.element;
+    const [width, height] = cell.map((each) => each * FONT_SIZE);
+    return [Math.max(2, Math.floor((clientHeight - 8) / height)), Math.max(2, Math.floor((clientWidth - 16) / width))];
+  }
+
+  /** Width and height of a cell for each pixel of font size. */
+  #cell() {
+    const drawn = this.term.element?.querySelector('.xterm-screen');
+    const now = this.term.options.fontSize;
+    return drawn?.clientWidth ? [drawn.clientWidth / this.term.cols / now, drawn.clientHeight / this.term.rows / now] : null;
   }
 
   /** Have the session take the size of this place. It is everybody's size: only when asked. */
   async takeSize() {
     const wished = this.wished();
     if (!wished) return;
+    this.own = wished; // the session follows this place until somebody else decides its size
+    this.ours = false;
+    if (wished[0] === this.term.rows && wished[1] === this.term.cols) return;
     try {
       await this.host.ask({ t: 'resize', session: this.session, size: wished, attachment: 0 });
     } catch (error) {
+      this.own = null;
       this.user.onnote(error.whole);
     }
   }
 
+  /** This place has another size: the session too, if it follows this place. */
+  #moved() {
+    this.layOut();
+    if (!this.own) return;
+    clearTimeout(this.moving);
+    this.moving = setTimeout(() => this.own && this.takeSize(), 250);
+  }
+
   /** Draw the session's grid as large as fits, never larger than usual; zoomed, it scrolls. */
   layOut() {
-    const drawn = this.term.element?.querySelector('.xterm-screen');
+    const cell = this.#cell();
     const { clientWidth, clientHeight } = this.element;
-    if (!drawn?.clientWidth || !clientWidth || !clientHeight) return;
+    if (!cell || !clientWidth || !clientHeight) return;
     const now = this.term.options.fontSize;
-    const wide = (clientWidth - 14) / (drawn.clientWidth / now);
-    const high = (clientHeight - 8) / (drawn.clientHeight / now);
+    const wide = (clientWidth - 16) / (this.term.cols * cell[0]);
+    const high = (clientHeight - 8) / (this.term.rows * cell[1]);
     const fits = this.user.phone ? wide : Math.min(wide, high);
     const size = Math.max(FONT_MIN, Math.min(FONT_SIZE, Math.floor(fits * 4) / 4)) * this.zoom;
     if (Math.abs(size - now) > 0.1) this.term.options.fontSize = size;

@@ -34,6 +34,12 @@ export const TO_HOST = {
   cancel: ['ref'],
   signed: ['session', 'seq', 'salt', 'signature', 'action', 'epoch', 'term'],
   renew: ['ref'],
+  control: ['ref', 'session', 'act', 'to', 'why', 'job'],
+  who: ['ref', 'session'],
+  proposals: ['ref', 'session', 'settled'],
+  decide: ['ref', 'session', 'proposal', 'digest', 'verdict', 'why', 'widen', 'words', 'for_s'],
+  withdraw: ['ref', 'session', 'proposal'],
+  propose: ['ref', 'session', 'seq', 'verb', 'data', 'signal', 'tree', 'why'],
 };
 
 export const TO_CLIENT = {
@@ -57,6 +63,12 @@ export const TO_CLIENT = {
   ended: ['ref', 'ending'],
   records: ['ref', 'records', 'end'],
   joined: ['ref', 'certificates', 'grants', 'host', 'relays', 'names', 'until', 'name'],
+  controlled: ['ref', 'control', 'position', 'flushed', 'dropped', 'cleared', 'signalled'],
+  here: ['ref', 'control', 'attached', 'asked'],
+  proposed: ['ref', 'proposal'],
+  pending: ['ref', 'now', 'proposals'],
+  decided: ['ref', 'proposal'],
+  shell: ['attachment', 'full', 'commands', 'prompt'],
 };
 
 /** Return `message` as its array: `t`, then the fields in their order, up to the last one that is given. */

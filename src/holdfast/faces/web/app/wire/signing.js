@@ -13,7 +13,8 @@ const policy = (it) => (it === null ? null : [seconds(it.idle_s), float(it.grace
 /** A map in the order of its keys' UTF-8 bytes. */
 const sorted = (it) => new Map(Object.entries(it).sort(([a], [b]) => compare(utf8(a), utf8(b))));
 
-// Verb -> fields covered, in this order, each with its default and how it is written.
+// Verb -> fields covered, in this order, each with its default and how it is written. Fields that were added later to a verb and
+// that this client leaves at their default are left out of it, as the Python side leaves them out.
 export const COVERED = {
   open: {
     argv: [[], itself], env: [{}, sorted], cwd: ['', itself], size: [null, itself], name: ['', itself], reuse: [false, itself],
@@ -25,6 +26,15 @@ export const COVERED = {
   kill: { grace_s: [2, float] },
   rename: { name: ['', itself] },
   forget: {},
+  control: { act: ['', itself], to: ['', itself], why: ['', itself], job: ['leave', itself] },
+  propose: {
+    seq: [0, itself], verb: ['input', itself], data: [new Uint8Array(), itself], signal: [0, itself], tree: [false, itself], why: ['', itself],
+    basis: [null, itself],
+  },
+  decide: {
+    proposal: [0, itself], digest: [null, itself], verdict: ['', itself], why: ['', itself], widen: ['', itself], words: [[], itself], for_s: [3600, float],
+  },
+  withdraw: { proposal: [0, itself] },
 };
 export const isSigned = (verb) => Object.hasOwn(COVERED, verb);
 
