@@ -1,6 +1,7 @@
 """Carry out what a client asks: one function a message, all of them short. Not here: framing, attaching, typing (server)."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
@@ -32,8 +33,18 @@ async def serve(host: "Host", message: wire.ToHost, peer: "Client", by: Author) 
 
 
 async def _open(host: "Host", ask: wire.Open, peer: "Client", by: Author) -> wire.Message:
-    session, created = await host.open(ask, peer.client, by)
+    session, created = await host.open(_at_home(ask), peer.client, by)
     return wire.Opened(ask.ref, session.info(), created)
+
+
+def _at_home(ask: wire.Open) -> wire.Open:
+    """Fill in what the asker left out because it knows nothing of this machine (a browser): its user's login shell, home
+    folder and environment, as this host was started with."""
+    home = os.path.expanduser("~")
+    return structs.replace(
+        ask, argv=ask.argv or (os.environ.get("SHELL") or "/bin/sh", "-l"), env=ask.env or dict(os.environ),
+        cwd=ask.cwd or home,
+    )  # fmt: skip
 
 
 async def _list(host: "Host", ask: wire.List, peer: "Client", by: Author) -> wire.Message:
