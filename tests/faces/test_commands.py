@@ -38,7 +38,7 @@ def test_ls_shows_one_line_a_session_and_says_what_to_do_without_any(host: FakeH
     started(host, "sh", "-c", "sleep 100 # a command that is rather long and would wrap in a narrow terminal")
     head, line = hold(host, "ls").stdout.splitlines()
     assert head.split() == ["NAME", "STATE", "WANTS", "COMMAND", "AGE", "IDLE", "ATTACHED", "OUTPUT"]
-    assert line.startswith("build  running  sh -c ")
+    assert line.startswith("build  running  -      sh -c ")
     assert json.loads(hold(host, "ls", "--json").stdout)[0]["name"] == "build"
 
 

@@ -9,10 +9,11 @@ if TYPE_CHECKING:
     from typing import Any
 
 DETACHED, NO_SUCH, REFUSED, UNREACHABLE, TIMED_OUT, UNKNOWN_STATUS = 120, 121, 122, 123, 124, 125
+ENDED_FIRST, NOTHING_RAN = 126, 127
 CONTRACT = (
     "exit: the session's own status if it ended here (128+n: by signal n); 120 detached, 121 no such session,\n"
-    "122 refused, 123 unreachable (it may be running), 124 timeout of wait, 125 ended with a status\n"
-    "nobody knows, 2 wrong usage"
+    "122 refused, 123 unreachable (it may be running), 124 timeout of wait or run, 125 ended with a status\n"
+    "nobody knows, 126 it ended before what was waited for, 127 typed and no command ran, 2 wrong usage"
 )
 _BY_CODE = {
     "no-such-session": NO_SUCH,
