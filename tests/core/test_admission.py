@@ -95,7 +95,7 @@ TABLE = {
     "host-stop": "y..y.........", "host-upgrade": "y..y.........",
     "get-identity": "yyyyyy.......",
     "enrol": "y............", "enrol renewing": "y..y.........",
-    "revoke-list": FREE, "renew": FREE, "invite": "y............",
+    "revoke-list": FREE, "renew": FREE, "invite": "y............", "accept-rollback": "y............",
 }  # fmt: skip
 
 

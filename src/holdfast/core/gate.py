@@ -238,7 +238,7 @@ def _doubtful(asked: Asked, doubt: str, rules: list[Rule], policy: Policy) -> De
     about = f"commands of {asked.subject.kind.value} operators that are not surely understood ({doubt})"
     found = _treated(asked, policy, "default", about)
     found = stricter(found, _treated(asked, policy, "first_use", f"a first use cannot be excluded ({doubt})"))
-    return stricter(found, perhaps[0]) if perhaps else found
+    return stricter(perhaps[0], found) if perhaps else found
 
 
 def _begins(command: Command, words: tuple[str, ...]) -> bool:

@@ -395,6 +395,14 @@ def _located(error: str, text: str, data: Mapping[str, Any]) -> BadPolicy:
     if (unknown := re.fullmatch(r"Object contains unknown field `(.*)`", what)) is not None:
         key = f"{key}.{unknown[1]}" if key else unknown[1]
         what = "there is no such setting"
+    table, many, rest = key.partition("[...]")
+    if many:  # of a table of tables msgspec does not say which
+        for name, value in data.get(table, {}).items():
+            try:
+                msgspec.convert(value, Treatment)
+            except msgspec.ValidationError:
+                key = f"{table}.{name}{rest}"
+                break
     return BadPolicy(what[:1].lower() + what[1:], line=_line(text, key, data), key=key)
 
 

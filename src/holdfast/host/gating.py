@@ -59,7 +59,7 @@ async def _propose(host: "Host", ask: wire.Propose, peer: "Client", by: Author) 
         )
         is not None
     )
-    made = session.gate.propose(act, client=f"{peer.client}/propose", seq=ask.seq, why=ask.why, only=only)
+    made = session.gate.propose(act, client=f"{peer.client}/propose", seq=ask.number, why=ask.why, only=only)
     return wire.Proposed(ask.ref, said(session, made))
 
 
