@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from holdfast.client import ledger
+from holdfast.client import ledger, pairings
 from holdfast.client.credentials import Random, Store, profiles
 from holdfast.client.ledger import Given, Terms
 from holdfast.client.places import here
@@ -98,6 +98,8 @@ def answer(ask: Issue, folder: Path, *, now: int, random: Random) -> Joined:
     for store in _stores(folder):
         account = ledger.read(store)
         if ask.digest and (terms := account.invitations.get(ask.digest)) is not None:
+            if not pairings.allows(store, ask.digest, ask.key):
+                raise NotInvited  # a person has to say yes to this very key, and did not
             return _join(store, terms, ask, now, random)
         if not ask.digest and (member := _member(account, ask.key, store, now)) is not None:
             return _renew(store, member, account, now, random)

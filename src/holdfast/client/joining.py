@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -88,8 +89,13 @@ def reachable(host: Connection, store: Store) -> wire.Identity:
     return who
 
 
-def invite(host: Connection, store: Store, wish: Wish) -> Invited:
+def invite(
+    host: Connection, store: Store, wish: Wish, *, recognised: Callable[[bytes, int], None] | None = None
+) -> Invited:
     """Open an invitation at the host at the other end, which must be this user's own, and return its code.
+
+    ``recognised`` puts on record, before anybody can come, that a person has to recognise who comes (pairing): it gets the
+    digest and when the code ends.
 
     Raises Refused where the tenant's or one's own rights do not reach, TooMany, StorageFailed.
     """
@@ -118,7 +124,9 @@ def invite(host: Connection, store: Store, wish: Wish) -> Invited:
     code.text()  # before anything is on record: it may be no code at all
     with ledger.opened(store, now=now) as account:
         account.invitations[terms.digest] = terms
-    host.ask(wire.Invite(host.ref(), terms.digest, terms.not_after), wire.Done)
+    if recognised is not None:
+        recognised(terms.digest, terms.not_after)
+    host.ask(wire.Invite(host.ref(), terms.digest, terms.not_after, recognised is not None), wire.Done)
     return Invited(code, terms)
 
 

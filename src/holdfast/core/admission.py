@@ -55,7 +55,9 @@ NEEDS: Final[Mapping[str, Need]] = {
     "get-identity": Need(Capability.OBSERVE, Scope.HOST),
     "enrol": Need(Capability.MANAGE, Scope.MACHINE),  # whoever changes the tenant takes the host, beyond any revocation
     "revoke-list": _ADMITTED,  # proves itself; the more ways it has, the harder it is to hide
+    "await-joiner": Need(Capability.MANAGE, Scope.MACHINE), "let-in": Need(Capability.MANAGE, Scope.MACHINE),
     "invite": Need(Capability.MANAGE, Scope.MACHINE),  # whoever lets others join has the keys that sign for it
+    "accept-rollback": Need(Capability.MANAGE, Scope.MACHINE),
     "renew": _ADMITTED,  # gives a member no more than what was given to it
     "present": _ADMITTED,  # proves itself; whoever presents keys gives up what it could do without them
     "control": _OPERATE, "who": _OBSERVE,

@@ -19,6 +19,7 @@ from holdfast.core.errors import BadMessage, Corrupt, HoldError, Refused, Timeou
 from holdfast.core.signed import TIME_MAX
 from holdfast.edge.files import make_folder, write_durably
 from holdfast.host.identity import now_s
+from holdfast.host.pairing import NotRecognised, Pairings
 from holdfast.wire.channel import Responder
 from holdfast.wire.joining import DIGEST_BYTES, Issue, NotInvited, Usher, answers
 from holdfast.wire.messages import Failed, Joined
@@ -42,6 +43,7 @@ ISSUER: Final = (sys.executable, "-m", "holdfast.client.issuing")
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
     format: int
     open: dict[bytes, int]  # digest -> not_after
+    recognised: tuple[bytes, ...] = ()  # of them, those whose joiner a person has to recognise
 
 
 class Invitations:
@@ -49,7 +51,10 @@ class Invitations:
 
     def __init__(self, host: "Host", path: Path) -> None:
         self._host, self._path = host, path
-        self._open: dict[bytes, int] = self._read()
+        kept = self._read()
+        self._open: dict[bytes, int] = dict(kept.open)
+        self._recognised = set(kept.recognised)
+        self.pairings = Pairings()
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._recent: dict[bytes, tuple[float, Joined]] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -62,8 +67,9 @@ class Invitations:
         """Tell whether an invitation with this digest is open."""
         return self._open.get(digest, 0) > now_s()
 
-    def invite(self, digest: bytes, not_after: int) -> None:
-        """Open an invitation, or take it back with a time that is over. Raises Refused, TooMany, StorageFailed."""
+    def invite(self, digest: bytes, not_after: int, *, recognise: bool = False) -> None:
+        """Open an invitation, or take it back with a time that is over. ``recognise``: a person says first whether whoever
+        comes is the one. Raises Refused, TooMany, StorageFailed."""
         if len(digest) != DIGEST_BYTES or not 0 <= not_after <= TIME_MAX:
             raise Refused("that is no invitation; nothing was changed")
         if not self._host.identity.relays:
@@ -76,10 +82,18 @@ class Invitations:
             if len(living) >= OPEN_MAX:
                 raise TooMany(f"{OPEN_MAX} invitations are open; this one was not added", do="let some expire")
             living[digest] = not_after
+        if recognise:
+            self._recognised.add(digest)
         self._keep(living)
 
-    async def join(self, ask: Issue) -> Joined:
-        """Return what was signed for a joiner; the invitation is used up then. Raises what it is refused with."""
+    async def join(self, ask: Issue, number: str = "") -> Joined:
+        """Return what was signed for a joiner, which shows this ``number``; the invitation is used up then. Raises what it is
+        refused with."""
+        if not self.known(ask.digest):
+            raise NotInvited
+        if ask.digest in self._recognised and not await self.pairings.recognised(ask, number):
+            self.invite(ask.digest, 0)  # somebody else had the code
+            raise NotRecognised
         if not self.known(ask.digest):
             raise NotInvited
         until = self._open.pop(ask.digest)  # from here on nobody else comes with it
@@ -150,15 +164,16 @@ class Invitations:
 
     def _keep(self, living: dict[bytes, int]) -> None:
         make_folder(self._path.parent)
-        write_durably(self._path, msgspec.msgpack.encode(_Kept(1, living)))
+        self._recognised &= living.keys()
+        write_durably(self._path, msgspec.msgpack.encode(_Kept(1, living, tuple(sorted(self._recognised)))))
         self._open = living
         self.tell()
 
-    def _read(self) -> dict[bytes, int]:
+    def _read(self) -> _Kept:
         try:
-            return dict(msgspec.msgpack.decode(self._path.read_bytes(), type=_Kept).open)
+            return msgspec.msgpack.decode(self._path.read_bytes(), type=_Kept)
         except FileNotFoundError:
-            return {}
+            return _Kept(1, {})
         except (OSError, msgspec.MsgspecError) as error:
             raise Corrupt(
                 f"{self._path} is damaged or of a newer version; it was left as it is",
@@ -201,7 +216,7 @@ class JoinRoute:
 
     async def _answer(self, ask: Issue) -> None:
         try:
-            answer = await self._host.invitations.join(ask)
+            answer = await self._host.invitations.join(ask, self._usher.number)
         except HoldError as error:
             log.warning("a joiner was refused: %s", error.message)
             self._say(error)

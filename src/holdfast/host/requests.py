@@ -12,7 +12,7 @@ from holdfast.core.admission import Granted, visible
 from holdfast.core.errors import BadMessage, NameTaken, NotSupported, Refused
 from holdfast.core.ids import SessionId, checked_name
 from holdfast.core.journal import Author
-from holdfast.host import commandviews, controlling, gating, recording, waits
+from holdfast.host import commandviews, controlling, gating, pairing, recording, waits
 from holdfast.host.tuple import live_tuple
 from holdfast.wire import messages as wire
 
@@ -194,7 +194,7 @@ async def _revoke(host: "Host", ask: wire.Revoke, peer: "Client", by: Author) ->
 
 
 async def _invite(host: "Host", ask: wire.Invite, peer: "Client", by: Author) -> wire.Message:
-    host.invitations.invite(ask.digest, ask.not_after)
+    host.invitations.invite(ask.digest, ask.not_after, recognise=ask.recognise)
     return wire.Done(ask.ref)
 
 
@@ -217,5 +217,5 @@ HANDLERS: Final[dict[type, Callable[["Host", Any, "Client", Author], Awaitable[w
     wire.GetText: _text, wire.WaitEnd: _wait, wire.HostStatus: _status, wire.HostStop: _stop,
     wire.HostUpgrade: _upgrade, wire.GetIdentity: _identity, wire.Enrol: _enrol, wire.Revoke: _revoke,
     wire.Invite: _invite, wire.Renew: _renew, **waits.HANDLERS, **gating.HANDLERS, **controlling.HANDLERS,
-    **recording.HANDLERS, **commandviews.HANDLERS,
+    **recording.HANDLERS, **commandviews.HANDLERS, **pairing.HANDLERS,
 }  # fmt: skip

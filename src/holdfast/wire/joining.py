@@ -17,6 +17,7 @@ from holdfast.core.signed import KEY_BYTES, SIGNATURE_BYTES, KeyPair, genuine
 from holdfast.wire.channel import Initiator, Responder, Secure, binding
 from holdfast.wire.introduction import VERSION, Accepted, Introduce
 from holdfast.wire.messages import Failed, Joined, Message
+from holdfast.wire.pairing import number
 
 DOMAIN: Final = b"holdfast/join/1\0"
 DIGEST_BYTES: Final = 32
@@ -82,6 +83,7 @@ class Joiner:
         self._initiator, self._secret, self._pair, self._host, self._name = initiator, secret, pair, host, name
         self._secure: Secure | None = None
         self.accepted = ""  # the host's name for people, once it let us in
+        self.number = ""  # what a person may be asked to compare (pairing)
         self.answer: Joined | None = None
 
     def first(self) -> bytes:
@@ -94,6 +96,7 @@ class Joiner:
         if self._secure is None:
             self._secure = self._initiator.finish(bytes(payload))
             bound = binding(self._secure.handshake_hash)
+            self.number = number(bound, self._pair.key)
             ask = Join(self._pair.key, self._pair.sign(DOMAIN + bound), self._host, self._name)
             return [self._secure.seal(_encode(each)) for each in (Introduce(VERSION, joins=self._secret), ask)]
         plain = self._secure.open(payload)
@@ -120,6 +123,7 @@ class Usher:
         self._secure: Secure | None = None
         self._digest = b""
         self._asked = False
+        self.number = ""  # what a person compares with the joiner's (pairing)
 
     def receive(self, payload: bytes | memoryview) -> tuple[list[bytes], Issue | None]:
         """Return the payloads to send next, and what is asked for once that is clear; ``answer`` is owed then.
@@ -150,10 +154,12 @@ class Usher:
     def _wanted(self, said: Join) -> Issue:
         assert self._secure is not None
         self._asked = True
-        if not genuine(said.key, said.proof, DOMAIN + binding(self._secure.handshake_hash)):
+        bound = binding(self._secure.handshake_hash)
+        if not genuine(said.key, said.proof, DOMAIN + bound):
             raise Refused("whoever joins does not have the key that it names; nothing was changed")
         if said.host == said.key:
             raise Refused("an operator and a host have keys of their own; nothing was changed")
+        self.number = number(bound, said.key)
         return Issue(self._digest, said.key, said.host, said.name)
 
     def answer(self, said: Joined | HoldError) -> list[bytes]:

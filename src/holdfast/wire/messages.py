@@ -32,6 +32,9 @@ from holdfast.wire.gating import Proposals as Proposals
 from holdfast.wire.gating import Propose as Propose
 from holdfast.wire.gating import Proposed as Proposed
 from holdfast.wire.gating import Withdraw as Withdraw
+from holdfast.wire.pairing import Asking as Asking
+from holdfast.wire.pairing import AwaitJoiner as AwaitJoiner
+from holdfast.wire.pairing import LetIn as LetIn
 from holdfast.wire.parts import Basis as Basis
 from holdfast.wire.parts import Cell as Cell
 from holdfast.wire.parts import ControlState as ControlState
@@ -42,6 +45,7 @@ from holdfast.wire.parts import SessionInfo as SessionInfo
 from holdfast.wire.parts import Size as Size
 from holdfast.wire.parts import Style as Style
 from holdfast.wire.presenting import Present as Present
+from holdfast.wire.recording import AcceptRollback as AcceptRollback
 from holdfast.wire.recording import ChainIs as ChainIs
 from holdfast.wire.recording import GetChain as GetChain
 from holdfast.wire.recording import ReadJournal as ReadJournal
@@ -309,6 +313,7 @@ class Invite(Message, frozen=True, tag="invite"):
     ref: int
     digest: bytes
     not_after: int
+    recognise: bool = False  # a person compares a number before whoever comes is signed for (pairing)
 
 
 class Renew(Message, frozen=True, tag="renew"):
@@ -583,11 +588,12 @@ ToHost = (
     Hello | Ping | Pong | Open | List | Info | Attach | Detach | Credit | Seen | Input | Resize | Signal | Kill | Keep | Rename
     | Forget | Fork | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
     | Signed | Present | GetIdentity | Enrol | Revoke | Invite | Renew | Control | Who | WaitFor
-    | Propose | Proposals | Decide | Withdraw | AwaitDecision | Witness | GetChain | ReadTimes | ListCommands
+    | Propose | Proposals | Decide | Withdraw | AwaitDecision | Witness | GetChain | ReadTimes | AcceptRollback | ListCommands
+    | AwaitJoiner | LetIn
 )  # fmt: skip
 ToClient = (
     Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Direct | Output | Gap | Rows | Event
     | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded | Identity | Joined
     | Waited | Silent | Controlled | Here | Proposed | Pending | Decided | Commands | Shell
-    | Witnessed | ChainIs | Times | SetBack
+    | Witnessed | ChainIs | Times | SetBack | Asking
 )  # fmt: skip
