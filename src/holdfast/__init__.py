@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         HoldError,
         HostUnreachable,
         InputUnknown,
+        JournalRolledBack,
         LineTooLong,
         NameTaken,
         NoSuchSession,
@@ -68,8 +69,8 @@ _EVENTS = (
     "Waiting",
 )
 _ERRORS = (
-    "BadLine", "BadName", "BadPattern", "CannotStart", "HoldError", "HostUnreachable", "InputUnknown", "LineTooLong", "NameTaken",
-    "NoSuchSession", "NotAtPrompt", "Refused", "SessionEnded", "Timeout", "Unmarked",
+    "BadLine", "BadName", "BadPattern", "CannotStart", "HoldError", "HostUnreachable", "InputUnknown", "JournalRolledBack",
+    "LineTooLong", "NameTaken", "NoSuchSession", "NotAtPrompt", "Refused", "SessionEnded", "Timeout", "Unmarked",
 )  # fmt: skip
 _HOMES = {
     **dict.fromkeys(("Client", "Session", "connect"), "holdfast.client.sdk"),
@@ -82,7 +83,8 @@ _HOMES = {
 }
 __all__ = [
     "BadLine", "BadName", "BadPattern", "CannotStart", "Client", "Command", "CommandEnded", "CommandStarted",
-    "Cursor", "Ended", "Event", "Gap", "Happened", "HoldError", "HostUnreachable", "InputUnknown", "Joined", "Left",
+    "Cursor", "Ended", "Event", "Gap", "Happened", "HoldError", "HostUnreachable", "InputUnknown", "Joined", "JournalRolledBack",
+    "Left",
     "LineTooLong", "Missed", "NameTaken", "NoSuchSession", "NotAtPrompt", "Output", "Prompt", "Refused", "Resized",
     "Screen", "Sent", "Session", "SessionEnded", "Text", "Timeout", "Unmarked", "Until", "Waited", "Waiting",
     "__version__", "connect", "until",

@@ -35,6 +35,7 @@ from holdfast.core.errors import CannotStart as CannotStart
 from holdfast.core.errors import HoldError as HoldError
 from holdfast.core.errors import HostUnreachable as HostUnreachable
 from holdfast.core.errors import InputUnknown as InputUnknown
+from holdfast.core.errors import JournalRolledBack as JournalRolledBack
 from holdfast.core.errors import LineTooLong as LineTooLong
 from holdfast.core.errors import NameTaken as NameTaken
 from holdfast.core.errors import NoSuchSession as NoSuchSession
@@ -62,6 +63,7 @@ __all__ = [
     "HostUnreachable",
     "InputUnknown",
     "Joined",
+    "JournalRolledBack",
     "Left",
     "LineTooLong",
     "Missed",

@@ -25,6 +25,7 @@ SAID = [
     (lean.credit(3, 1 << 33), wire.Credit(3, 1 << 33)),
     (lean.typed(4, "s", 5, b"\xff\x00", 3), wire.Input(4, "s", 5, b"\xff\x00", 3)),
     (lean.resize(6, "s", (1, 2), 3), wire.Resize(6, "s", wire.Size(1, 2), 3)),
+    (lean.witness(1, "s", 7), wire.Witness(1, "s", 7)),
     (lean.ping(1), wire.Ping(1)),
     (lean.pong(1), wire.Pong(1)),
 ]

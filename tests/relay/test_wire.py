@@ -61,6 +61,9 @@ SAMPLES: list[Message] = [
     wire.Incoming(6, "join"),
     wire.Closed(7, "slow"),
     wire.Draining(5.0),
+    wire.Witness(8, 3, b"blob"),
+    wire.GetWitness(9, KEY),
+    wire.WitnessIs(9, 3, 1.5, b"blob"),
 ]
 
 

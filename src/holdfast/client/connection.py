@@ -132,6 +132,10 @@ class Connection:
         except HostUnreachable:
             pass  # that is what was asked for
 
+    def accept_rollback(self) -> None:
+        """Have the host go on from a state that was restored from an older copy. Raises Forbidden but for its own user."""
+        self.ask(wire.AcceptRollback(self.ref()), wire.Done)
+
     def upgrade_host(self) -> wire.Upgraded:
         """Put the host's version of the code under keeper and holders, in place."""
         return self.ask(wire.HostUpgrade(self.ref()), wire.Upgraded)

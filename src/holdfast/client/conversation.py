@@ -39,6 +39,7 @@ class Conversation:
         self.retry_at = 0.0
         self.starter: Any = None  # the process that starts a host, while it does
         self.started_at = 0.0
+        self.warning = ""  # how the host's record is not the one that was seen before, as a line
         self.descriptors: list[int] = []  # that came with what the host said, and were not claimed yet
 
     # ---- for whoever inherits this ----
@@ -55,7 +56,20 @@ class Conversation:
         """The connection is gone."""
         raise NotImplementedError
 
+    def _warn(self, text: str) -> None:
+        """The user must know ``text``, now."""
+        raise NotImplementedError
+
     # ---- the conversation ----
+
+    def _compare(self, found: str | int, session: str) -> None:
+        """Warn of how the host's record is not the one seen before (in words), or ask it for the position that tells."""
+        if isinstance(found, int):
+            self.ref += 1
+            self.out += lean.witness(self.ref, session, found)
+        elif found and not self.warning:
+            self.warning = f"hold: {found}\n"
+            self._warn(found)
 
     def begin(self, connection: socket, frames: lean.Frames | None = None) -> None:
         """Attach over ``connection``; ``frames`` if it was greeted already. Asking does not wait for the greeting."""

@@ -26,6 +26,16 @@ class Head:
         self.session, self.position, self.head = session, position, head
 
 
+def why_not(kept: Head, *, head: bytes, first: int, end: int) -> str:
+    """Return in words how a journal that has records ``first`` to ``end``, and ``head`` at the position of ``kept``, is not
+    the one that was seen; empty: it may be."""
+    if end < kept.position:
+        return f"its record ends at {end}, and you have seen record {kept.position}"
+    if kept.position >= first and head != kept.head:
+        return f"its record {kept.position} is not the one you have seen"
+    return ""
+
+
 def of_cursor(cursor: str) -> Head | None:
     """Return the head that a cursor carries; None if it carries none."""
     parts = cursor.split(":")

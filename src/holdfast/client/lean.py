@@ -283,6 +283,10 @@ def resize(ref: int, session: str, size: tuple[int, int], attachment: int) -> by
     return frame("resize", ref, session, size, attachment)
 
 
+def witness(ref: int, session: str, position: int) -> bytearray:
+    return frame("witness", ref, session, position)
+
+
 def ping(mark: int) -> bytearray:
     return frame("ping", mark)
 

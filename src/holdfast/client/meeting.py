@@ -14,7 +14,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from holdfast.client import places
 from holdfast.client.credentials import Store
@@ -117,6 +117,8 @@ class _Line:
         self._doubt: asyncio.TimerHandle | None = None
         self._numbers = itertools.count(1)
         self._routes: dict[int, Route] = {}
+        self._admitted: asyncio.Future[relay.Admitted] = asyncio.get_running_loop().create_future()
+        self._witnesses: dict[int, asyncio.Future[relay.WitnessIs]] = {}
         self._lists: dict[int, tuple[list[relay.Presence], asyncio.Future[list[relay.Presence]]]] = {}
         self._task = asyncio.get_running_loop().create_task(self._read(), name=f"relay {wire.url}")
 
@@ -133,6 +135,31 @@ class _Line:
             raise Timeout(f"the relay at {self.wire.url} did not answer; nothing was changed", do="try again") from None
         finally:
             self._lists.pop(ref, None)
+
+    async def witness(self, host: bytes) -> tuple[int, bytes]:
+        """Return what a host had this relay witness: number and blob; 0: nothing. Raises Timeout."""
+        if not await self._keeps():
+            return 0, b""
+        ref = next(self._numbers)
+        answer: asyncio.Future[relay.WitnessIs] = asyncio.get_running_loop().create_future()
+        self._witnesses[ref] = answer
+        self.wire.say(relay.GetWitness(ref, host))
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                found = await answer
+        except TimeoutError:
+            raise Timeout(f"the relay at {self.wire.url} did not answer; nothing was changed", do="try again") from None
+        finally:
+            self._witnesses.pop(ref, None)
+        return found.number, found.blob
+
+    async def _keeps(self) -> bool:
+        """Whether the relay knows what a witness is; it says so when it admits."""
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                return (await asyncio.shield(self._admitted)).allowance.witness_bytes_max > 0
+        except TimeoutError:
+            return False
 
     def open(self, record: HostRecord) -> Route:
         route = Route(record, next(self._numbers), self)
@@ -175,7 +202,11 @@ class _Line:
                 if not isinstance(self.error, RelayUnreachable):
                     route.refusal = self.error
                 route.put(None)
-            for _, answer in self._lists.values():
+            waiting: list[asyncio.Future[Any]] = [
+                *(each for _, each in self._lists.values()),
+                *self._witnesses.values(),
+            ]
+            for answer in waiting:
                 if not answer.done():
                     answer.set_exception(self.error)
             await asyncio.shield(self.wire.close())
@@ -196,6 +227,12 @@ class _Line:
                         listing[1].set_result(listing[0])
             case Failed():
                 self._failed(said)
+            case relay.Admitted():
+                if not self._admitted.done():
+                    self._admitted.set_result(said)
+            case relay.WitnessIs():
+                if (asked := self._witnesses.get(said.ref)) is not None and not asked.done():
+                    asked.set_result(said)
             case relay.Draining():
                 self.draining = True
             case relay.Revoked():
@@ -300,6 +337,14 @@ class Meeting:
             raise
         finally:
             line.close(route)
+
+    async def witnessed(self, target: Target) -> list[tuple[int, bytes]]:
+        """Return what relays witnessed of a host: number and blob (core.witness) of each that answers."""
+        found = []
+        for url in self._relays():
+            with contextlib.suppress(HoldError):
+                found.append(await (await self._line(url)).witness(target.host))
+        return [each for each in found if each[0]]
 
     def mistrust(self, host: bytes) -> None:
         """The record of ``host`` did not lead to a channel: ask relays for a newer one before it is used again."""

@@ -66,6 +66,13 @@ def follow(host: Connection, session: str, position: int) -> Iterator[Record]:
             return
 
 
+def accept(host: Connection, session: str) -> int:
+    """Have later records compared with what the host has now, whatever was seen before; return the position of its end."""
+    got = host.ask(wire.Witness(host.ref(), session), wire.Witnessed)
+    heads.note(heads.Head(got.session, got.end, got.end_head), back=True)
+    return got.end
+
+
 def names(folder: Path | None = None) -> dict[str, str]:
     """Return what this user calls the operators it knows, by id. Profiles that cannot be read are passed over."""
     found: dict[str, str] = {}

@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from holdfast.client import where, which
 from holdfast.client.acting import Terms, sealed
+from holdfast.client.compared import compared
 from holdfast.client.meeting import Meeting, Route, Target, acting_folder, keys_folder
 from holdfast.core.errors import HoldError, NoSuchSession
 from holdfast.core.identity import host_id
@@ -101,7 +102,8 @@ class Bridge:
         # Of signed verbs other than input: above those of an earlier link of the same program, which has the same name.
         self._seqs = itertools.count(time.time_ns())
         self._refs = itertools.count(OWN_REFS)
-        self._asking: dict[int, asyncio.Future[None]] = {}
+        self._asking: dict[int, asyncio.Future[wire.ToClient]] = {}
+        self._compared: dict[str, asyncio.Task[str]] = {}  # by session: what relays saw of it is looked at
         self._out: deque[bytes] = deque()  # for the local end, not yet taken
         self._inbox = host_inbox()
         self._queue: deque[wire.ToHost] = deque()  # of the local end, to be passed on in order
@@ -127,7 +129,7 @@ class Bridge:
             self._flush()
             if self._carrier is not None and self._carry is not None:
                 self._carry(self._carrier.goodbye())
-            for task in (*tasks, over):
+            for task in (*tasks, over, *self._compared.values()):
                 task.cancel()
             found = await asyncio.gather(*tasks, return_exceptions=True)
             for error in found:
@@ -268,15 +270,38 @@ class Bridge:
             case wire.Listing():
                 for info in message.sessions:
                     self._names.heard(info)
-            case wire.Attached() | wire.Opened() | wire.Tuple():
+            case wire.Attached():
+                self._names.heard(message.session)
+                self._compare(message.session)
+            case wire.Opened() | wire.Tuple():
                 self._names.heard(message.session)
         ref = getattr(message, "ref", 0)
         if ref >= OWN_REFS:
             if (asking := self._asking.pop(ref, None)) is not None and not asking.done():
-                asking.set_result(None)
+                asking.set_result(message)
             return
         told = self._doubts.told(message)
         self._write(len(data).to_bytes(4, "big") + data if told is message else bytes(framed(told)))
+
+    def _compare(self, info: wire.SessionInfo) -> None:
+        """Look, once a session, whether relays saw a later record of it than the host has. Nobody waits for it."""
+        if info.journal_head and info.id not in self._compared:
+            work = compared(self._meeting, self._target, info, self._ask)
+            task = self._compared[info.id] = self._loop.create_task(work, name=f"{info.id}: witnesses")
+            task.add_done_callback(lambda done: self._was_compared(info.id, done))
+
+    def _was_compared(self, session: str, done: asyncio.Task[str]) -> None:
+        if not done.cancelled() and done.exception() is None and (why := done.result()):
+            self._say_locally(wire.SetBack(session, why))
+
+    async def _ask(self, request: Callable[[int], wire.ToHost]) -> wire.ToClient:
+        """Ask the host something of our own."""
+        ref = next(self._refs)
+        answer: asyncio.Future[wire.ToClient] = self._loop.create_future()
+        self._asking[ref] = answer
+        self._link.say(CONTROL, _encode(request(ref)))
+        self._flush()
+        return await answer
 
     def _say_locally(self, message: wire.Message) -> None:
         self._write(bytes(framed(message)))
@@ -398,11 +423,7 @@ class Bridge:
         """Learn which session ``message`` means, if a signature has to say so. Raises NoSuchSession."""
         if signing.verb_of(message) not in signing.SIGNED or self._about(message) is not None:
             return
-        ref = next(self._refs)
-        self._asking[ref] = self._loop.create_future()
-        self._link.say(CONTROL, _encode(wire.List(ref, True)))
-        self._flush()
-        await self._asking[ref]
+        await self._ask(lambda ref: wire.List(ref, True))
         if self._about(message) is None:
             raise NoSuchSession(str(getattr(message, "session", "")))
 
@@ -434,7 +455,10 @@ class Bridges:
             await meeting.close()
 
     def _meeting(self, profile: str) -> Meeting:
-        place = (str(keys_folder()), profile)  # a test's program may look at several machines' keys, one after the other
+        place = (
+            str(keys_folder()),
+            profile,
+        )  # a test's program may look at several machines' keys, one after the other
         if place not in self._meetings:
             acting = profile.removeprefix(where.ACTING)
             self._meetings[place] = Meeting(acting, folder=acting_folder() if acting != profile else None)

@@ -16,7 +16,7 @@ from collections import deque
 from select import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, poll
 from time import monotonic
 
-from holdfast.client import endings, lean, where
+from holdfast.client import endings, lean, where, witnessing
 from holdfast.client.conversation import Conversation
 from holdfast.client.line import Refusal, refusal
 from holdfast.client.prefix import DETACH, HELP, Prefix, prefix_name
@@ -137,6 +137,8 @@ class Viewer(Conversation):
             self._direct(message)
         elif tag == "silent":
             self._silent(float(message[1]))
+        elif tag in ("witnessed", "set-back"):
+            self._compare(witnessing.answered(message), self.session)
         elif tag in ("attached", "typed", "failed"):
             getattr(self, "_" + tag)(message)
         elif tag == "ping":
@@ -158,6 +160,7 @@ class Viewer(Conversation):
             self.ever = True
             self.session = self.info["id"]  # a rename must not lead a reconnect astray
             self.tty.raw()
+        self._compare(witnessing.met(self.info), self.session)
         self.attached, self.lost_at, self.started_at = True, None, 0.0
         if self.overlay == "lost":
             self.overlay = ""
@@ -166,6 +169,9 @@ class Viewer(Conversation):
         for seq, data in self.flying.items():
             self._say(seq, data)
         self._send_typed()
+
+    def _warn(self, text: str) -> None:
+        self._cover("notice", text, monotonic() + 4 * NOTICE_S)
 
     def _failed(self, message: list[Any]) -> None:
         ref, no = message[1], refusal(message)
@@ -582,7 +588,7 @@ def attach(session: str, *, path: str, connection: socket, frames: lean.Frames |
         tty.restore()
     if over.line:
         try:
-            os.write(2, over.line.encode("utf-8", "replace") + b"\n")
+            os.write(2, f"{viewer.warning}{over.line}\n".encode("utf-8", "replace"))
         except OSError:
             pass
     return over.status

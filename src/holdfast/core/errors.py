@@ -113,6 +113,19 @@ class LineTooLong(Refused):
         )
 
 
+class JournalRolledBack(HoldError):
+    """I8: the host's record of a session is older than, or other than, what was seen of it before."""
+
+    code = "journal-rolled-back"
+
+    def __init__(self, session: str, why: str) -> None:
+        super().__init__(
+            f"session {session!r}: {why}",
+            do="ask whoever runs the host; attach with accept_rollback=True to go on with what it has",
+            session=session,
+        )
+
+
 class InputUnknown(HoldError):
     """I5: whether the bytes reached the terminal cannot be told; they will not be sent again.
 
@@ -522,7 +535,11 @@ def _all(kind: type[HoldError]) -> dict[str, type[HoldError]]:
 
 BY_CODE: Final[Mapping[str, type[HoldError]]] = _all(HoldError)
 # Kinds of those above whose own classes lie in other layers, which whoever reads about them may not have loaded.
-_LIKE: Final[Mapping[str, type[HoldError]]] = {"relay-unreachable": HostUnreachable, "no-such-host": NoSuchSession}
+_LIKE: Final[Mapping[str, type[HoldError]]] = {
+    "relay-unreachable": HostUnreachable,
+    "no-such-host": NoSuchSession,
+    "forbidden": Refused,
+}
 
 
 def revived(code: str, message: str, do: str, details: Mapping[str, Any]) -> HoldError:

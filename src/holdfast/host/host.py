@@ -45,6 +45,7 @@ from holdfast.host.session import Session
 from holdfast.host.store import Sheet, Shelf
 from holdfast.host.tuple import read_stat
 from holdfast.host.views import Views, ViewState
+from holdfast.host.witness import Witness
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ class Host:
         self._strangers: dict[str, Session] = {}  # they run, and cannot be reached
         self.clients: set[Client] = set()
         self.relays = Relays(self)
+        self.witness = Witness(self, places.state / "witness")
         self.invitations = Invitations(self, places.state / "identity" / "invitations")
 
     # ---- beginning and end ----
@@ -189,6 +191,7 @@ class Host:
             session.flush()
             session.binding.look()
             session.bell.archive()
+        self.witness.look()
         await self._try_strangers()
         self._forget_old()
         if due.claimed(str(self.places.keys)):
@@ -476,7 +479,7 @@ class Host:
             ref, os.getpid(), self.generation, self.started_at, self.software, len(self.running()), self.keeper_pid,
             self.views.pids, str(places.runtime), str(places.state),
             (*self.notes, *strange, *self.policy.notes, *self.groups.notes, *self.views.notes,
-             *filter(None, [self.notary.trouble])),
+             *filter(None, [self.notary.trouble, self.witness.trouble])),
         )  # fmt: skip
 
     # ---- what views and archive need ----

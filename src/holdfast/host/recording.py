@@ -51,6 +51,8 @@ async def _witness(host: "Host", ask: wire.Witness, peer: "Client", by: Author) 
 
 async def _chain(host: "Host", ask: wire.GetChain, peer: "Client", by: Author) -> wire.Message:
     session, mine = host.find(ask.session), host.identity
+    if not session.over:
+        session.binding.sign()  # so that the host's key stands for all of what is proven
     journal, pair = session.journal, host.notary.pair
     return wire.ChainIs(
         ask.ref, session.id, session.name, pair.key if pair else b"", host.name, mine.tenant, mine.certificates,
@@ -62,6 +64,12 @@ async def _times(host: "Host", ask: wire.ReadTimes, peer: "Client", by: Author) 
     return wire.Times(ask.ref, tuple(host.find(ask.session).binding.times.points(ask.after, POINTS_MAX)))
 
 
+async def _accept(host: "Host", ask: wire.AcceptRollback, peer: "Client", by: Author) -> wire.Message:
+    host.witness.accept()
+    return wire.Done(ask.ref)
+
+
 HANDLERS: Final[dict[type, Callable[["Host", Any, "Client", Author], Awaitable[wire.Message]]]] = {
     wire.ReadJournal: _records, wire.Witness: _witness, wire.GetChain: _chain, wire.ReadTimes: _times,
+    wire.AcceptRollback: _accept,
 }  # fmt: skip

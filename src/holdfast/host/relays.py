@@ -51,7 +51,12 @@ class Relays:
                 self._dialled[url].renew()
             else:
                 self._dialled[url] = _Relay(self._host, self.links, url)
-        if self._dialled and self._watch is None:
+        if self._dialled:
+            self.watch()
+
+    def watch(self) -> None:
+        """Look from now on whether rights have ended: somebody is here by certificates."""
+        if self._watch is None:
             self._watch = asyncio.get_running_loop().create_task(self._expire(), name="rights that expire")
 
     def states(self) -> dict[str, str]:
@@ -62,6 +67,11 @@ class Relays:
         """Give a revocation list to every relay, for other hosts and clients."""
         for each in self._dialled.values():
             each.revoke(revocations, issuer)
+
+    def witness(self) -> None:
+        """Give the newest word on where journals stand to every relay."""
+        for each in self._dialled.values():
+            each.witness()
 
     def take_joiners(self) -> None:
         """Tell every relay for how long whoever was invited may come."""
@@ -92,7 +102,10 @@ class _Relay:
         self.state = "not dialled yet"
         self._line: RelayLine | None = None
         self._routes: dict[int, Route | JoinRoute] = {}
-        self._refs = self._published = 0  # numbers of requests: the last, and that of the record
+        self._refs = self._published = self._witnessed = (
+            0  # numbers of requests: the last, and those of record and witness
+        )
+        self._keeps = 0  # bytes of a witness that this relay keeps
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"relay {url}")
 
     def stop(self) -> "asyncio.Task[None]":
@@ -108,6 +121,12 @@ class _Relay:
     def revoke(self, revocations: bytes, issuer: bytes) -> None:
         if self._line is not None and len(revocations) <= relay.LIST_BYTES_MAX:
             self._line.say(relay.Revoke(self._ref(), revocations, issuer))
+
+    def witness(self) -> None:
+        mine = self._host.witness
+        if self._line is not None and 0 < len(mine.blob) <= self._keeps:
+            self._witnessed = self._ref()
+            self._line.say(relay.Witness(self._witnessed, mine.number, mine.blob))
 
     def take_joiners(self) -> None:
         if self._line is not None:
@@ -180,6 +199,9 @@ class _Relay:
             case relay.Admitted():
                 self.state = "up"
                 log.info("relay %s: linked", self.url)
+                self._keeps = said.allowance.witness_bytes_max
+                self.witness()
+                self._host.witness.look(now=True)
             case relay.Incoming():
                 self._incoming(line, said.route, said.kind)
             case relay.Closed():
@@ -192,6 +214,8 @@ class _Relay:
                     log.warning("relay %s passed on a revocation list that is not used: %s", self.url, error.message)
             case relay.Draining():
                 self.state = "up, about to restart"
+            case messages.Failed() if said.ref == self._witnessed and said.code == "rolled-back":
+                self._host.witness.refused(int(said.details.get("seen", 0)))
             case messages.Failed():
                 log.warning("relay %s: %s (%s)", self.url, said.message, said.code)
                 if said.ref == self._published:

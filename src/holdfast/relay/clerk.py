@@ -26,7 +26,7 @@ from holdfast.relay.directory import (
     revocations_key,
 )
 from holdfast.relay.hub import HOST, Hub, Unsaved
-from holdfast.relay.rooms import KeptList, Now
+from holdfast.relay.rooms import NOTHING_WITNESSED, KeptList, KeptWitness, Now
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,7 @@ class StoredHost(msgspec.Struct, frozen=True, array_like=True):
     record: bytes
     version: int
     since: float  # Unix time, seconds; used if there is no presence lease
+    witness: KeptWitness = NOTHING_WITNESSED
 
 
 class StoredList(msgspec.Struct, frozen=True, array_like=True):
@@ -73,8 +74,9 @@ class Clerk:
             presence = found.get(place._replace(what="presence"))
             since = presence.lease.renewed_at if presence is not None and presence.lease is not None else host.since
             self._hub.restore_host(
-                place.root, place.key, host.chain, host.record, host.version, since=min(since, now.unix), now=now
-            )
+                place.root, place.key, host.chain, host.record, host.version, since=min(since, now.unix), now=now,
+                witness=host.witness,
+            )  # fmt: skip
         elif place.what == "revocations":
             stored = msgspec.msgpack.decode(entry.value, type=StoredList)
             self._hub.restore_list(place.root, _kept(stored, place.root), now=now)
@@ -142,7 +144,7 @@ class Clerk:
             if (left := await self._store.get(presence_key(root, key))) is not None:
                 await self._store.cas(left.key, None, revision=left.revision, durable=False)
             return
-        stored = StoredHost(host.chain, host.record, host.version, host.since)
+        stored = StoredHost(host.chain, host.record, host.version, host.since, host.witness)
         present = host.peer is not None
         await self._put(host_key(root, key), msgspec.msgpack.encode(stored))
         held = self._leases.get((root, key))

@@ -18,7 +18,7 @@ from holdfast.core.identity import BadRecord, Expired, Member, Revocations, Revo
 from holdfast.relay.admission import member_of
 from holdfast.relay.limits import Bucket, Limits
 from holdfast.relay.outbox import Tally
-from holdfast.relay.rooms import KeptList, KnownHost, Now, Peer, Route, Tenant
+from holdfast.relay.rooms import NOTHING_WITNESSED, KeptList, KeptWitness, KnownHost, Now, Peer, Route, Tenant
 from holdfast.wire import relay as wire
 from holdfast.wire.messages import Done, Message, Ping, Pong
 
@@ -130,11 +130,12 @@ class Hub:
     # ---- from the directory, at the start ----
 
     def restore_host(
-        self, root: bytes, key: bytes, chain: tuple[bytes, ...], record: bytes, version: int, *, since: float, now: Now
-    ) -> None:
+        self, root: bytes, key: bytes, chain: tuple[bytes, ...], record: bytes, version: int, *, since: float, now: Now,
+        witness: KeptWitness = NOTHING_WITNESSED,
+    ) -> None:  # fmt: skip
         """Take a known host, unreachable ``since`` then. What it says of itself was checked when it was written down."""
         host = self._know_host(self._tenant(root, now), key, since)
-        host.chain, host.record, host.version = chain, record, version
+        host.chain, host.record, host.version, host.witness = chain, record, version, witness
         host.tenant.idle_since = max(host.tenant.idle_since, since)
 
     def restore_list(self, root: bytes, kept: KeptList, *, now: Now) -> None:
@@ -317,6 +318,26 @@ class Hub:
         host.chain, host.record, host.version = said.chain, said.record, record.version
         return self._changed(host)
 
+    def _witness(self, peer: Peer, said: wire.Witness, now: Now) -> Touched:
+        host = self._own_host(peer)
+        known = host.witness
+        if said.number < known.number or (said.number == known.number and said.blob != known.blob):
+            raise RolledBack("record of where this host's journals stand", said.number, known.number)
+        if said.number > known.number:
+            host.witness = KeptWitness(said.number, now.unix, said.blob)
+            self.unsaved[HOST, host.tenant.root, host.key] = None
+        self._say(peer, Done(said.ref))
+        return {}
+
+    def _witnessed(self, peer: Peer, said: wire.GetWitness, now: Now) -> None:
+        tenant = peer.tenant
+        assert tenant is not None
+        host = tenant.hosts.get(said.host)
+        found = host.witness if host is not None else NOTHING_WITNESSED
+        frame = wire.control(wire.WitnessIs(said.ref, *found))
+        peer.outbox.say(frame)
+        peer.resume_at = now.mono + tenant.bucket.take(len(frame), now=now.mono)
+
     # ---- requests ----
 
     def _serve(self, peer: Peer, said: wire.ToRelay, now: Now) -> Touched:
@@ -351,6 +372,10 @@ class Hub:
                 self._say(peer, Done(said.ref))
             case wire.ListHosts():
                 self._list(peer, said, now)
+            case wire.Witness():
+                return self._try(peer, said.ref, lambda: self._witness(peer, said, now))
+            case wire.GetWitness():
+                self._witnessed(peer, said, now)
             case Ping():
                 self._say(peer, Pong(said.mark))
             case Pong():
@@ -533,6 +558,8 @@ _ROLES: Final[Mapping[type, frozenset[str]]] = {
     wire.OpenRoute: frozenset({"client", "join"}),
     wire.ListHosts: frozenset({"client"}),
     wire.Publish: frozenset({"host"}),
+    wire.Witness: frozenset({"host"}),
+    wire.GetWitness: frozenset({"client"}),
     wire.Joiners: frozenset({"host"}),
     wire.Revoke: frozenset({"host", "client"}),
 }

@@ -5,7 +5,7 @@ from typing import Final
 import msgspec
 
 from holdfast.core.errors import HoldError
-from holdfast.wire.relay import FRAME_BYTES_MAX, Allowance
+from holdfast.wire.relay import FRAME_BYTES_MAX, WITNESS_BYTES_MAX, Allowance
 
 MIB: Final = 1 << 20
 
@@ -56,6 +56,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
             backlog_bytes_max=self.route_backlog_bytes_max,
             bytes_per_s=self.tenant_bytes_per_s,
             silence_s_max=self.silence_s_max,
+            witness_bytes_max=WITNESS_BYTES_MAX,
         )
 
 

@@ -1,7 +1,7 @@
 """What the hub knows: peers, tenants, hosts, routes. Data and look-ups; the decisions are the hub's."""
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from holdfast.core.identity import NOTHING_REVOKED, Member, RevocationList
 from holdfast.relay.limits import Bucket
@@ -60,18 +60,30 @@ class Route:
 class KnownHost:
     """A host of a tenant, connected or not."""
 
-    __slots__ = ("chain", "joiners_until", "key", "peer", "record", "since", "tenant", "version")
+    __slots__ = ("chain", "joiners_until", "key", "peer", "record", "since", "tenant", "version", "witness")
 
     def __init__(self, tenant: "Tenant", key: bytes, *, since: float) -> None:
         self.tenant, self.key, self.since = tenant, key, since
         self.peer: Peer | None = None
         self.chain: tuple[bytes, ...] = ()
         self.record, self.version = b"", 0
+        self.witness = NOTHING_WITNESSED
         self.joiners_until = 0.0  # mono
 
     @property
     def presence(self) -> Presence:
         return Presence(self.key, self.peer is not None, self.since, self.chain, self.record)
+
+
+class KeptWitness(NamedTuple):
+    """The sealed word of a host on where its journals stand: its number, when it came (Unix time), the blob."""
+
+    number: int
+    at: float
+    blob: bytes
+
+
+NOTHING_WITNESSED: Final = KeptWitness(0, 0.0, b"")
 
 
 class KeptList(NamedTuple):

@@ -83,6 +83,7 @@ class SessionInfo(msgspec.Struct, frozen=True):
     lag: int = 0  # bytes the view has not seen yet
     waiting: str = ""  # core.waiting.Wants value: what its programs wait for, when last looked; empty: not known
     control: ControlState | None = None  # None: it has ended
+    journal_head: bytes = b""  # hash of the record at ``journal_position``; empty: of a host that does not say
 
 
 class Cell(msgspec.Struct, frozen=True, array_like=True):

@@ -51,6 +51,20 @@ class Witnessed(Message, frozen=True, tag="witnessed"):
     checkpoint: bytes = b""
 
 
+class SetBack(Message, frozen=True, tag="set-back"):
+    """The host's record of ``session`` is not the one that a relay saw: ``why`` in words. The client's own link says this, no
+    host."""
+
+    session: str
+    why: str
+
+
+class AcceptRollback(Message, frozen=True, tag="accept-rollback"):
+    """The host's state was restored from an older copy on purpose: have relays witness it from now on. Answer: ``Done``."""
+
+    ref: int
+
+
 class ReadTimes(Message, frozen=True, tag="read-times"):
     """Ask when output came, from the first point after offset ``after`` on. Answer: ``Times``; the next page follows its
     last offset, and an answer with less than two points is the end."""

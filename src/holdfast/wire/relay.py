@@ -27,6 +27,7 @@ CHALLENGE_BYTES: Final = 32
 HEAD: Final = 9  # type byte and 8-byte big-endian route number before each routed payload
 PAYLOAD_BYTES_MAX: Final = 65_535  # the largest Noise message
 FRAME_BYTES_MAX: Final = HEAD + PAYLOAD_BYTES_MAX
+WITNESS_BYTES_MAX: Final = 32 * 1024  # of a host's blob; core.witness makes none as large
 LIST_BYTES_MAX: Final = 60_000  # of a revocation list that relays pass on: more than 1,000 entries
 NAME_CHARS_MAX: Final = 253  # of a host name in a URL
 ROUTE_MAX: Final = (1 << 63) - 1
@@ -168,6 +169,7 @@ class Allowance(msgspec.Struct, frozen=True, array_like=True):
     backlog_bytes_max: int  # sent on one route and not yet read by its other end; beyond it the route is closed
     bytes_per_s: int  # of the whole tenant; beyond it reading is delayed
     silence_s_max: float  # a connection that answers no ping for this long is closed
+    witness_bytes_max: int = 0  # of a host's ``witness``; 0: this relay keeps none, and does not know the message
 
 
 class Admitted(Message, frozen=True, tag="admitted"):
@@ -216,6 +218,15 @@ class Revoked(Message, frozen=True, tag="revoked"):
     issuer: bytes = b""
 
 
+class WitnessIs(Message, frozen=True, tag="witness-is"):
+    """What a host had witnessed, at ``at`` (Unix time). ``number`` 0: nothing, or there is no such host."""
+
+    ref: int
+    number: int
+    at: float
+    blob: bytes
+
+
 class Draining(Message, frozen=True, tag="draining"):
     """The relay closes in ``grace_s`` seconds: move to another one before it does."""
 
@@ -259,6 +270,22 @@ class Revoke(Message, frozen=True, tag="revoke"):
     issuer: _Certificate = b""
 
 
+class Witness(Message, frozen=True, tag="witness"):
+    """A host gives a sealed word on where its journals stand (core.witness). The relay keeps the highest ``number`` and says
+    it to members who ask. Answer: ``done``, or ``failed`` with ``rolled-back``: a higher number was seen."""
+
+    ref: _Ref
+    number: Annotated[int, msgspec.Meta(ge=1, le=ROUTE_MAX)]
+    blob: Annotated[bytes, msgspec.Meta(max_length=WITNESS_BYTES_MAX)]
+
+
+class GetWitness(Message, frozen=True, tag="get-witness"):
+    """Ask for what a host of the own tenant had witnessed last. Answer: ``witness-is``. Clients only."""
+
+    ref: _Ref
+    host: Key
+
+
 class Joiners(Message, frozen=True, tag="joiners"):
     """A host takes joiners for so many seconds from now (at most 900); 0 ends it. It lapses by itself."""
 
@@ -283,9 +310,21 @@ class OpenRoute(Message, frozen=True, tag="open-route"):
     host: Key
 
 
-ToRelay = Admit | Publish | Revoke | Joiners | ListHosts | OpenRoute | Closed | Ping | Pong
+ToRelay = Admit | Publish | Revoke | Joiners | ListHosts | OpenRoute | Witness | GetWitness | Closed | Ping | Pong
 FromRelay = (
-    Challenge | Admitted | Incoming | HostsAre | Changed | Revoked | Draining | Closed | Done | Failed | Ping | Pong
+    Challenge
+    | Admitted
+    | Incoming
+    | HostsAre
+    | Changed
+    | Revoked
+    | WitnessIs
+    | Draining
+    | Closed
+    | Done
+    | Failed
+    | Ping
+    | Pong
 )
 
 M = TypeVar("M")

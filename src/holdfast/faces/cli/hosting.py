@@ -75,6 +75,17 @@ def down() -> None:
     click.echo(f"stopped: pid {pid}; {running} sessions run on", err=True)
 
 
+@host.command("accept-rollback")
+def accept_rollback() -> None:
+    """Go on from a state that was restored from an older copy on purpose: relays witness it from now on.
+
+    Until then `hold host status` says that a relay saw more, and whoever attaches through it is told.
+    """
+    with Connection() as link:
+        link.accept_rollback()
+    click.echo("what this host has now is what relays witness from here on", err=True)
+
+
 @host.command()
 @click.option(
     "--all", "everything", is_flag=True, help="Upgrade keeper and holders too, in place, as the same processes."

@@ -44,10 +44,12 @@ BROKEN = 1  # exit status of a record that does not hold
 )
 @click.option("--output", "output", is_flag=True, help="With --export: the output too, checked against its digests.")
 @click.option("--asciicast", type=click.Path(path_type=Path), metavar="FILE", help="Write the output as asciicast v2.")
+@click.option("--accept", is_flag=True, help="Go on from the record that the host has, though another was seen.")
 @json_option
 def log(
     name: str, who: str | None, command: int | None, since: float | None, kinds: tuple[str, ...], last: int | None,
-    at: int | None, follow: bool, export: Path | None, output: bool, asciicast: Path | None, as_json: bool,
+    at: int | None, follow: bool, export: Path | None, output: bool, asciicast: Path | None, accept: bool,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Show who did what in a session: position, time, author, how the author is known, what.
 
@@ -58,7 +60,9 @@ def log(
     What was typed without an echo is (not shown), and nothing of it is kept.
     """
     with there(name) as (host, session):
-        if export is not None:
+        if accept:
+            _accept(host, session)
+        elif export is not None:
             _export(host, session, export, output=output, as_json=as_json)
         elif asciicast is not None:
             from holdfast.client import cast
@@ -168,6 +172,11 @@ def _value(value: Any) -> str:
     from holdfast.core.telling import text
 
     return text(value, 2000)
+
+
+def _accept(host: Connection, session: str) -> None:
+    got = reading.accept(host, session)
+    click.echo(f"the record that ends at {got} is what later ones are compared with from now on", err=True)
 
 
 # ---- the record as evidence ------------------------------------------------------------------------------------------
