@@ -5,6 +5,10 @@ import contextlib
 
 import pytest
 
+from holdfast.host.attachments import Terminal
+from holdfast.host.config import Config
+from holdfast.host.output import Chunk
+from holdfast.host.viewtypes import Repaint
 from holdfast.wire import messages as wire
 from tests.host.talk import Machine, Talk, talk
 from tests.host.test_sessions import on_a_host
@@ -184,3 +188,75 @@ def test_a_terminal_query_is_answered_once_whoever_is_attached() -> None:
         assert b"got=E[1;1R." in await line.until(b".")
 
     on_a_host(story)
+
+
+class Behind:
+    """A session that put out far more than its view has seen; ``renders`` counts what the view's worker is made to paint."""
+
+    id, config, attachments, resized_at = "s-x", Config(), {}, 0
+    size = wire.Size(24, 80)
+
+    def __init__(self) -> None:
+        self.views, self.output = self, self
+        self.start, self.head, self.done, self.renders = 0, 8 << 20, 0, 0
+        self.arrived = asyncio.Event()
+
+    def ready(self, session: str) -> bool:
+        return True
+
+    def lag(self, session: str, head: int) -> int:
+        return head - self.done
+
+    async def reach(self, session: str, offset: int) -> int:
+        while self.done < offset:
+            self.arrived.clear()
+            await self.arrived.wait()
+        return self.done
+
+    async def repaint(self, session: str, *, rows: int = 0, cols: int = 0, at_least: int | None = None) -> Repaint:
+        self.renders += 1
+        return Repaint(await self.reach(session, at_least or 0), b"state", rows, cols, True, False)
+
+    def read(self, offset: int, size: int) -> Chunk:
+        return Chunk(offset, bytes(min(size, self.head - offset)), "")
+
+
+class Watcher:
+    operator = "uid:0"
+
+    def __init__(self) -> None:
+        self.heard: list[wire.Message] = []
+
+    def send(self, message: wire.Message) -> None:
+        self.heard.append(message)
+
+    def room(self) -> None:
+        return None
+
+    patience = room
+
+
+def test_the_state_that_is_owed_after_a_jump_is_rendered_once_and_when_the_view_has_seen_it() -> None:
+    async def story() -> None:
+        session, peer = Behind(), Watcher()
+        ask = wire.Attach(1, 1, "s-x", "terminal", None, 0, True, 64 << 20)
+        terminal = Terminal(session, peer, ask, 1)  # type: ignore[arg-type]
+        terminal.start(0)
+        await asyncio.sleep(0)
+        [jump] = [each for each in peer.heard if isinstance(each, wire.Keyframe)]
+        assert jump.lost > 0 and session.renders == 0, "it was not far enough behind"
+        session.done = session.head - 1  # nearly
+        session.arrived.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert session.renders == 0
+        session.done = session.head
+        session.arrived.set()
+        async with asyncio.timeout(5):
+            while not isinstance(peer.heard[-1], wire.Keyframe) or peer.heard[-1] is jump:
+                await asyncio.sleep(0)
+        assert isinstance(peer.heard[-1], wire.Keyframe)
+        assert (peer.heard[-1].repaint, peer.heard[-1].offset, session.renders) == (b"state", session.head, 1)
+        terminal.stop()
+
+    asyncio.run(story())

@@ -6,8 +6,9 @@ process (viewlink), the engine (view).
 """
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -191,6 +192,16 @@ class Views:
 
     # ---- what the host asks ------------------------------------------------------------------------------------------
 
+    async def reach(self, session: SessionId, offset: int, *, timeout: float = 10.0) -> int:
+        """Wait until the view has seen output up to ``offset``, and return how far it is by then. Nothing is rendered.
+
+        Raises Timeout, NoSuchSession, ViewUnavailable.
+        """
+        view = self._known(session)
+        async with self._hurried(view, timeout):
+            await self._arrival(view, offset)
+        return view.book.done
+
     async def repaint(
         self, session: SessionId, *, rows: int = 0, cols: int = 0, at_least: int | None = None, timeout: float = 10.0
     ) -> Repaint:
@@ -254,22 +265,28 @@ class Views:
         self, session: SessionId, ask: dict[str, Any], kind: type[Any], at_least: int | None, timeout: float
     ) -> Any:
         view = self._known(session)
+        async with self._hurried(view, timeout):
+            while True:
+                await self._arrival(view, at_least)
+                try:
+                    return msgspec.msgpack.decode(await self._answer(view, ask), type=kind)
+                except _WorkerLost:
+                    continue
+
+    @contextlib.asynccontextmanager
+    async def _hurried(self, view: _Followed, timeout: float) -> AsyncIterator[None]:
+        """Somebody waits for ``view`` while this lasts. Raises Timeout."""
         view.book.hurried += 1
         view.hurry.set()
         try:
             async with asyncio.timeout(timeout):
-                while True:
-                    await self._arrival(view, at_least)
-                    try:
-                        return msgspec.msgpack.decode(await self._answer(view, ask), type=kind)
-                    except _WorkerLost:
-                        continue
+                yield
         except TimeoutError:
             raise Timeout(
-                f"the view of session {session} did not answer within {timeout:.0f} s; the session is not touched",
+                f"the view of session {view.book.id} did not answer within {timeout:.0f} s; the session is not touched",
                 do="try again: the view may be catching up with much output, or be restored after a crash",
-                session=session,
-                lag=self.lag(session),
+                session=view.book.id,
+                lag=self.lag(view.book.id),
             ) from None
         finally:
             view.book.hurried -= 1
