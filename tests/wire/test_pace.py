@@ -7,7 +7,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from holdfast.wire.pace import Bounds, Pace
 
-BOUNDS = Bounds(first_s=0.2, most_s=20.0, calm_s=10.0, hint_s=1.0)
+BOUNDS = Bounds(first_s=0.2, most_s=20.0, calm_s=10.0)
 DRAWS = st.floats(0, 1, exclude_max=True)
 
 
@@ -69,47 +69,6 @@ def test_a_path_that_accepts_and_then_drops_is_not_hammered() -> None:
     assert found == pytest.approx([0, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8])
 
 
-def test_a_hint_brings_the_next_attempt_forward_and_forgets_what_failed() -> None:
-    pace = Pace(now=0, bounds=BOUNDS)
-    waits(pace, [1.0] * 9)
-    pace.due = 500
-    pace.hint(now=480)
-    assert pace.due == 480
-    assert waits(pace, [1.0], now=480) == pytest.approx([0.2])
-
-
-def test_a_hint_during_an_attempt_counts_when_that_attempt_fails() -> None:
-    pace = Pace(now=0, bounds=BOUNDS)
-    waits(pace, [1.0] * 9)
-    pace.trying()
-    pace.hint(now=100)
-    assert pace.due is None
-    pace.failed(now=130, draw=1.0)
-    assert pace.due == 130
-
-
-def test_a_hint_while_a_carrier_is_up_changes_nothing() -> None:
-    pace = Pace(now=0, bounds=BOUNDS)
-    pace.trying()
-    pace.up(now=0)
-    pace.hint(now=1)
-    assert pace.due is None
-
-
-def test_a_storm_of_hints_does_not_become_a_storm_of_attempts() -> None:
-    pace, attempts = Pace(now=0, bounds=BOUNDS), []
-    waits(pace, [1.0] * 12)
-    pace.due = 1000.0
-    for hundredth in range(1000):
-        now = 1000 + hundredth / 100
-        if pace.due is not None and pace.due <= now:
-            attempts.append(now)
-            pace.trying()
-            pace.failed(now=now, draw=1.0)
-        pace.hint(now=now)
-    assert 10 <= len(attempts) <= 40  # each of ten hints brings one forward, and 0.2 and 0.4 s later there is another
-
-
 @settings(max_examples=60, stateful_step_count=40, deadline=None)
 class Dialler(RuleBasedStateMachine):
     """Anything may happen in any order; an attempt is always due within the bound."""
@@ -143,10 +102,6 @@ class Dialler(RuleBasedStateMachine):
     def loss(self, draw: float) -> None:
         self.pace.lost(now=self.now, draw=draw)
         self.state = "waiting"
-
-    @rule()
-    def hint(self) -> None:
-        self.pace.hint(now=self.now)
 
     @invariant()
     def an_attempt_is_due_within_the_bound(self) -> None:

@@ -16,7 +16,6 @@ class Bounds(NamedTuple):
     first_s: float = 0.2
     most_s: float = 20.0
     calm_s: float = 10.0  # a carrier that lasted so long was sound: its loss is retried at once
-    hint_s: float = 1.0  # at least, between two hints that bring an attempt forward
 
 
 class Pace:
@@ -27,13 +26,10 @@ class Pace:
         self.due: float | None = now
         self.failures = 0  # since the last sound carrier
         self._up_at: float | None = None
-        self._hinted_at: float | None = None
-        self._hinted = False  # while an attempt was under way
 
     def trying(self) -> None:
         """An attempt begins."""
         self.due = None
-        self._hinted = False
 
     def up(self, *, now: float) -> None:
         """The attempt succeeded: the link was resumed or begun over it, not only a socket opened."""
@@ -52,24 +48,6 @@ class Pace:
         self.failures = max(self.failures, 1)
         self.due = now + self._wait(draw)
         self.failures += 1
-        if self._hinted:  # it was dialled over the network as it was before
-            self._hinted = False
-            self._forward(now)
-
-    def hint(self, *, now: float) -> None:
-        """The network changed, or a person asks: what failed before says little now. Any number of hints is harmless."""
-        if self._up_at is not None:
-            return
-        if self.due is None:
-            self._hinted = True
-        else:
-            self._forward(now)
-
-    def _forward(self, now: float) -> None:
-        at = now if self._hinted_at is None else max(now, self._hinted_at + self.bounds.hint_s)
-        if self.due is not None and at < self.due:
-            self.due = self._hinted_at = at
-            self.failures = min(self.failures, 1)
 
     def _wait(self, draw: float) -> float:
         doublings = min(self.failures - 1, _DOUBLINGS_MAX)
