@@ -35,6 +35,8 @@ from holdfast.wire.joining import Joiner, digest
 
 CODE_S: Final = HOUR_S
 ANSWER_S: Final = 30.0
+SLOW_S: Final = 1.5  # without an answer a person is being asked
+COMPARE_S: Final = 115.0  # once the host has spoken: a person may have to compare a number there
 ELSEWHERE: Final = frozenset({HostUnreachable.code, relay.NoSuchHost.code})  # another relay may lead there
 ACTING: Final = frozenset({Kind.AI, Kind.DEVICE})  # operators that act on behalf of whoever invites them
 
@@ -68,6 +70,10 @@ class Joined(NamedTuple):
     grants: tuple[Grant, ...]
     until: int
     machine: bool
+
+
+Numbered = Callable[[str], None]
+"""Hears the number that a person at the host may have to compare, if the answer does not come at once."""
 
 
 # ---- letting in ------------------------------------------------------------------------------------------------------
@@ -140,7 +146,9 @@ def take_back(host: Connection, store: Store, terms: Terms) -> None:
 # ---- joining ---------------------------------------------------------------------------------------------------------
 
 
-def join(text: str, folder: Path, *, profile: str = "", name: str = "") -> Joined:
+def join(
+    text: str, folder: Path, *, profile: str = "", name: str = "", numbered: Numbered = lambda number: None
+) -> Joined:
     """Join with a code, make a profile of what is given, and enrol this machine's host if the code is for that.
 
     What can be refused here is refused before the code is used up. Raises BadJoinCode, Expired, Refused, NotInvited,
@@ -152,7 +160,7 @@ def join(text: str, folder: Path, *, profile: str = "", name: str = "") -> Joine
         raise Refused(f"there is a profile {profile!r} already; nothing was joined", do="choose another name with --as")
     pair = KeyPair(seed := os.urandom(SEED_BYTES))
     machine, called = _own_host(code) if code.machine else (b"", "")
-    host_name, answer = asyncio.run(_asked(code, pair, machine, name or called))
+    host_name, answer = asyncio.run(_asked(code, pair, machine, name or called, numbered))
     member = identity.verify(answer.certificates, tenant=code.tenant, now=now)
     found = tuple(
         grants.verify(
@@ -197,7 +205,9 @@ def _own_host(code: JoinCode) -> tuple[bytes, str]:
     return who.key, name
 
 
-async def _asked(code: JoinCode, pair: KeyPair, machine: bytes, name: str) -> tuple[str, wire.Joined]:
+async def _asked(
+    code: JoinCode, pair: KeyPair, machine: bytes, name: str, numbered: Numbered
+) -> tuple[str, wire.Joined]:
     """Return what the host of the code gives, over the first of its relays that leads there."""
     errors: list[HoldError] = []
     for url in code.relays:
@@ -207,7 +217,7 @@ async def _asked(code: JoinCode, pair: KeyPair, machine: bytes, name: str) -> tu
             errors.append(error)
             continue
         try:
-            return await _over(line, code, pair, machine, name)
+            return await _over(line, code, pair, machine, name, numbered)
         except HoldError as error:
             if error.code not in ELSEWHERE:
                 raise  # the host itself spoke
@@ -223,14 +233,16 @@ async def _asked(code: JoinCode, pair: KeyPair, machine: bytes, name: str) -> tu
 
 
 async def _over(
-    line: RelayLine, code: JoinCode, pair: KeyPair, machine: bytes, name: str
+    line: RelayLine, code: JoinCode, pair: KeyPair, machine: bytes, name: str, numbered: Numbered
 ) -> tuple[str, wire.Joined]:  # fmt: skip
     initiator = Initiator(
         static_private=X25519PrivateKey.generate(), remote_static=code.channel, prologue=prologue(code.host),
         ephemeral_private=X25519PrivateKey.generate(),
     )  # fmt: skip
     joiner = Joiner(initiator, secret=code.secret, pair=pair, host=machine, name=name)
-    done: asyncio.Future[wire.Joined] = asyncio.get_running_loop().create_future()
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[wire.Joined] = loop.create_future()
+    patience, slow = asyncio.timeout(ANSWER_S), list[asyncio.TimerHandle]()
 
     def settle(error: HoldError) -> None:
         if not done.done():
@@ -244,6 +256,9 @@ async def _over(
                         line.carry(1, each)
                 except HoldError as error:
                     settle(error)
+                if joiner.accepted and not slow:
+                    patience.reschedule(loop.time() + COMPARE_S)
+                    slow.append(loop.call_later(SLOW_S, numbered, joiner.number))
                 if joiner.answer is not None and not done.done():
                     done.set_result(joiner.answer)
             case relay.Closed():
@@ -255,9 +270,9 @@ async def _over(
 
     line.say(relay.OpenRoute(1, code.host))
     line.carry(1, joiner.first())
-    listening = asyncio.get_running_loop().create_task(line.listen(heard), name="joining")
+    listening = loop.create_task(line.listen(heard), name="joining")
     try:
-        async with asyncio.timeout(ANSWER_S):
+        async with patience:
             either: set[asyncio.Future[Any]] = {done, listening}
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not done.done():
@@ -268,6 +283,8 @@ async def _over(
             "the host did not answer in time; whether the code was used up is not known", do="try it once more"
         ) from None
     finally:
+        for each in slow:
+            each.cancel()
         listening.cancel()
         await asyncio.gather(listening, return_exceptions=True)
         done.cancel()

@@ -14,9 +14,7 @@ from holdfast.wire import messages as wire
 
 def begin(host: Connection, store: Store, wish: Wish) -> Invited:
     """Open an invitation whose joiner has to be recognised. Raises as ``joining.invite``."""
-    return invite(
-        host, store, wish, recognised=lambda digest, not_after: pairings.remember(store, digest, not_after)
-    )
+    return invite(host, store, wish, recognised=lambda digest, not_after: pairings.remember(store, digest, not_after))
 
 
 def wait(host: Connection, made: Invited) -> wire.Asking:

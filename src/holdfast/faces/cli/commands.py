@@ -13,7 +13,7 @@ from holdfast import __version__
 from holdfast.client import where
 from holdfast.client.connection import Connection, plain
 from holdfast.client.endings import DETACHED, REFUSED, exit_status
-from holdfast.faces.cli import fast, hosting, keys, log, network, people, ran, reach, show, waiting
+from holdfast.faces.cli import fast, hosting, keys, log, network, pairing, people, ran, reach, show, waiting
 from holdfast.faces.cli.main import BRIEF
 from holdfast.faces.cli.options import ATTACH, NEW
 from holdfast.faces.cli.skin import (
@@ -315,6 +315,7 @@ cli.add_command(log.log)
 cli.add_command(log.verify)
 cli.add_command(ran.commands)
 cli.add_command(reach.up)
+cli.add_command(pairing.pair)
 cli.add_command(people.share)
 cli.add_command(people.join)
 cli.add_command(people.given)

@@ -201,8 +201,12 @@ def _join_offer(text: str, as_json: bool) -> None:
     click.echo(f"hold attach {observe}{it.session}@{identity.host_id(it.host)}")
 
 
+def _say_number(number: str) -> None:
+    click.echo(f"the other machine shows a number, too; if it is {number[:3]} {number[3:]}, say yes there", err=True)
+
+
 def _join_code(text: str, profile: str, name: str, as_json: bool) -> None:
-    done = joining.join(text, keys_folder(), profile=profile, name=name)
+    done = joining.join(text, keys_folder(), profile=profile, name=name, numbered=_say_number)
     place = done.store.name
     may = [what(int(grant.capabilities), sorted(grant.sessions)) for grant in done.grants]
     if as_json:

@@ -10,7 +10,7 @@ import time
 
 import click
 
-from holdfast.client import enrolment, joining, serving
+from holdfast.client import enrolment, joining, pairing, serving
 from holdfast.client.connection import Connection
 from holdfast.client.endings import REFUSED, span
 from holdfast.client.joining import Wish
@@ -32,7 +32,7 @@ LISTEN = "127.0.0.1:8440"
 @json_option
 def up(listen: str | None, names: tuple[str, ...], cert: str | None, key: str | None, no_code: bool, stop: bool,
        as_json: bool) -> None:  # fmt: skip
-    """Run host and relay, link them, and print the address, with a join code for one device of yours.
+    """Run host and relay, link them, and print the address, with a web page and a join code for one device of yours.
 
     Once is enough: both run on, the host starts the relay again if it dies, and saying it again changes nothing. Without
     --listen only this machine itself can reach the relay: for others give an address of the network and, unless a proxy in
@@ -63,17 +63,21 @@ def up(listen: str | None, names: tuple[str, ...], cert: str | None, key: str | 
         name = host.welcome.host_name
     if as_json:
         say_json({"url": it.url, "pid": it.pid, "started": started, "host": host_id(who.key), "name": name,
-                  "link": state, "reach": reach(it.url), "code": code.code.text() if code else None})  # fmt: skip
+                  "link": state, "reach": reach(it.url), "page": pairing.page(it.url),
+                  "code": code.code.text() if code else None})  # fmt: skip
         return
     click.echo(f"relay   {it.url}  pid {it.pid}, {'started' if started else 'runs already'}; {reach(it.url)}")
     click.echo(f"host    {name}  {host_id(who.key)}, link {state}")
     if code is not None:
         text = code.code.text()
+        address = f"{pairing.page(it.url)}#{text}"
+        click.echo(f"page    {address}")
+        qr(address)
         click.echo(f"code    {text}")
-        qr(text)
         click.echo(
-            f"on a device of yours: hold join CODE, once, within {span(code.terms.not_after - time.time())}; it may then operate "
-            f"everything here, on behalf of you. `hold share NAME` gives a look at one session",
+            f"on a device of yours: open the page, or hold join CODE, once, within "
+            f"{span(code.terms.not_after - time.time())}; it may then operate everything here, on behalf of you. `hold pair` "
+            f"makes a phone or browser as good as this terminal, `hold share NAME` gives a look at one session",
             err=True,
         )
 

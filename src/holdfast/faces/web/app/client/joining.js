@@ -10,6 +10,8 @@ import { unixNow } from './meeting.js';
 import { Profile } from './profile.js';
 
 const ANSWER_S = 30;
+const COMPARE_S = 115; // once the host has spoken: a person may have to compare a number there
+const SLOW_S = 1.5; // without an answer a person is being asked
 const ELSEWHERE = new Set(['host-unreachable', 'no-such-host', 'relay-unreachable']);
 
 /** The relays of an invitation, the one that this page came from first: it is the one that surely can be dialled from here. */
@@ -21,14 +23,15 @@ export function relaysFrom(relays, origin) {
 
 /**
  * Join with a code; the key is made here and never leaves this browser. Throws HoldError.
+ * `onnumber` hears the number that a person at the host may have to compare, if the answer does not come at once.
  * @param {string} code @param {import('./profile.js').Keys} store
  */
-export async function join(code, store, { name = '', origin = '' } = {}) {
+export async function join(code, store, { name = '', origin = '', onnumber = () => {} } = {}) {
   const it = await parseJoinCode(code, unixNow());
   if (it.machine) throw new HoldError('refused', 'this code is for a machine, not for a browser; it is still good', 'run `hold join` with it there');
   const relays = relaysFrom(it.relays, origin);
   const pair = await KeyPair.made();
-  const { answer, host } = await asked({ ...it, relays }, pair, name);
+  const { answer, host } = await asked({ ...it, relays }, pair, name, onnumber);
   return Profile.made({
     pair, tenant: it.tenant, certificates: answer.certificates, grants: answer.grants,
     relays: [...new Set([...relays, ...answer.relays])], host: it.host, names: answer.names, until: answer.until,
@@ -45,13 +48,13 @@ export async function enter(fragment, store, { origin = '' } = {}) {
   }, store, unixNow());
 }
 
-async function asked(code, pair, name) {
+async function asked(code, pair, name, onnumber) {
   const errors = [];
   for (const url of code.relays) {
     let line;
     try {
       line = await Line.dial(url, 'join');
-      return await over(line, code, pair, name);
+      return await over(line, code, pair, name, onnumber);
     } catch (error) {
       if (!ELSEWHERE.has(error.code)) throw error; // the host itself spoke
       errors.push(error);
@@ -66,16 +69,19 @@ async function asked(code, pair, name) {
   throw errors[0];
 }
 
-async function over(line, code, pair, name) {
+async function over(line, code, pair, name, onnumber) {
   const initiator = await Initiator.begun({
     staticPair: await freshPair(), remoteStatic: code.channel, prologue: prologue(code.host), ephemeral: await freshPair(),
   });
   const joiner = new Joiner(initiator, { secret: code.secret, pair, name });
   const route = line.open(code.host);
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new HoldError('timeout', 'the host did not answer in time; whether the code was used up is not known', 'try it once more')), ANSWER_S * 1000);
+    const late = new HoldError('timeout', 'the host did not answer in time; whether the code was used up is not known', 'try it once more');
+    let timer = setTimeout(() => reject(late), ANSWER_S * 1000);
+    let slow = null;
     const settle = (act) => (value) => {
       clearTimeout(timer);
+      clearTimeout(slow);
       act(value);
     };
     const fail = settle(reject);
@@ -83,6 +89,11 @@ async function over(line, code, pair, name) {
     route.heard = (payload) => {
       hearing = hearing.then(async () => {
         for (const each of await joiner.receive(payload)) route.carry(each);
+        if (joiner.accepted && !slow) {
+          clearTimeout(timer);
+          timer = setTimeout(() => reject(late), COMPARE_S * 1000);
+          slow = setTimeout(() => onnumber(joiner.number), SLOW_S * 1000);
+        }
         if (joiner.answer) settle(resolve)({ answer: joiner.answer, host: joiner.accepted });
       }).catch(fail);
     };

@@ -33,7 +33,7 @@ export class Welcome {
     this.code = h('textarea', { name: 'code', rows: 3, required: true, placeholder: 'HOLD1…', 'aria-label': 'Join code', autocomplete: 'off', spellcheck: false });
     this.name = h('input', { name: 'name', value: deviceName(), maxLength: 64, 'aria-label': 'Name of this device', autocomplete: 'off' });
     this.said = h('p.said', { role: 'status', 'aria-live': 'polite' });
-    this.sas = h('.sas', { hidden: true });
+    this.number = h('.sas', { hidden: true });
     this.send = h('button.primary', { type: 'submit' }, 'Join');
     this.form = h('form', { onsubmit: (event) => this.#submit(event) },
       h('label', {}, h('span', {}, 'Join code'), this.code),
@@ -42,7 +42,7 @@ export class Welcome {
     this.element = h('main.welcome', { 'aria-label': 'Join' },
       h('.mark', { 'aria-hidden': 'true' }), h('h1', {}, 'Holdfast'),
       h('p', {}, 'Your running sessions, from here. On the machine where they run, ', h('code', {}, 'hold up'), ' or ', h('code', {}, 'hold pair'), ' gives a code.'),
-      this.form, this.sas, this.said,
+      this.form, this.number, this.said,
       h('p.small', {}, 'The key is made in this browser and stays here. What is typed and shown is sealed between here and your machine.'));
   }
 
@@ -63,12 +63,12 @@ export class Welcome {
     this.said.textContent = 'Joining…';
     try {
       const profile = await join(code, this.app.store, {
-        name: this.name.value.trim(), origin: location.origin, onsas: (digits) => this.#show(digits),
+        name: this.name.value.trim(), origin: location.origin, onnumber: (digits) => this.#show(digits),
       });
-      this.sas.hidden = true;
+      this.number.hidden = true;
       this.onjoined(profile);
     } catch (error) {
-      this.sas.hidden = true;
+      this.number.hidden = true;
       this.said.textContent = error.whole ?? error.message;
     } finally {
       this.send.disabled = false;
@@ -76,10 +76,10 @@ export class Welcome {
   }
 
   #show(digits) {
-    this.sas.hidden = false;
-    this.sas.replaceChildren(
+    this.number.hidden = false;
+    this.number.replaceChildren(
       h('p', {}, 'The other machine shows a number, too. If it is this one, say yes there:'),
-      h('p.digits', { 'aria-label': [...digits].join(' ') }, digits));
+      h('p.digits', { 'aria-label': [...digits].join(' ') }, `${digits.slice(0, 3)} ${digits.slice(3)}`));
     this.said.textContent = 'Waiting for the other machine…';
   }
 }

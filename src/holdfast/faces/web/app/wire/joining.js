@@ -1,6 +1,6 @@
 /** Ask a host for certificates, once, inside a secure channel: the end of the one who joins. Mirrors wire/joining.py. */
 
-import { concat, utf8 } from '../core/bytes.js';
+import { concat, sha256, utf8 } from '../core/bytes.js';
 import { badMessage, revived } from '../core/errors.js';
 import { decode, encode } from '../core/msgpack.js';
 import { binding } from './channel.js';
@@ -8,6 +8,13 @@ import { answered, introduce } from './introduction.js';
 import { TO_CLIENT, arrayOf, messageOf } from './messages.js';
 
 const DOMAIN = utf8('holdfast/join/1\0');
+const PAIRING = utf8('holdfast/pairing/1\0');
+
+/** Six digits that are the same at both ends of a joiner's channel and nowhere else. Source: docs/identity.md, "Pairing". */
+export async function pairingNumber(bound, key) {
+  const digest = await sha256(PAIRING, bound, key);
+  return String(new DataView(digest.buffer).getBigUint64(0) % 1000000n).padStart(6, '0');
+}
 export const JOIN = { join: ['key', 'proof', 'host', 'name'] };
 
 export class Joiner {
@@ -20,6 +27,7 @@ export class Joiner {
     this.secure = null;
     this.accepted = '';
     this.answer = null;
+    this.number = ''; // what a person may be asked to compare
   }
 
   first() {
@@ -31,6 +39,7 @@ export class Joiner {
     if (!this.secure) {
       this.secure = await this.initiator.finish(payload);
       const bound = binding(this.secure.handshakeHash);
+      this.number = await pairingNumber(bound, this.pair.key);
       const proof = await this.pair.sign(concat(DOMAIN, bound));
       const ask = encode(arrayOf({ t: 'join', key: this.pair.key, proof, host: new Uint8Array(), name: this.name }, JOIN));
       const hello = introduce({ certificates: [], grants: [], signature: new Uint8Array(), form: 0, joins: this.secret });
