@@ -75,7 +75,7 @@ def sealed(
     ``term``: the latest that its sender saw, if the message does not say it (0: its program does not follow control);
     ``basis`` likewise of an input.
     """
-    if isinstance(message, wire.Input) and message.basis is None:
+    if isinstance(message, wire.Input | wire.Run) and message.basis is None:
         message = msgspec.structs.replace(message, basis=basis)
     if not isinstance(message, wire.Open):
         message = msgspec.structs.replace(message, session=about)

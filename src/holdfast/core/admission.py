@@ -45,7 +45,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "open": Need(Capability.OPERATE, Scope.HOST),
     "attach": _OPERATE, "input": _OPERATE, "resize": _OPERATE, "signal": _OPERATE,
     "info": _OBSERVE, "read": _OBSERVE, "get-screen": _OBSERVE, "get-text": _OBSERVE, "wait": _OBSERVE,
-    "wait-for": _OBSERVE, "list-commands": _OBSERVE,
+    "wait-for": _OBSERVE, "run": _OPERATE, "list-commands": _OBSERVE,
     "witness": _OBSERVE,  # heads are in every cursor
     "read-times": _OBSERVE,
     "read-journal": _AUDIT, "get-chain": _AUDIT,

@@ -489,6 +489,31 @@ class Unmarked(Refused):
         )
 
 
+class IncompleteLine(HoldError):
+    """The line was typed, and the shell waits for the rest of it: a quote or a block is open. No command runs."""
+
+    code = "incomplete-line"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            "the line was typed and is not complete: a quote or a block is open, and the shell waits for the rest",
+            do=f"type the rest, or throw the line away: `hold send {name} --keys Ctrl+C`",
+            name=name,
+        )
+
+
+class NothingRan(HoldError):
+    """The line was typed and the shell is back at its prompt: it ran no command."""
+
+    code = "nothing-ran"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the line was typed, and the shell ran nothing: it found an error in it, or only a comment",
+            do="look at the screen: the shell says there what it did not like",
+        )
+
+
 class StorageFailed(HoldError):
     """The disk refused; the execution goes on, and what was not kept is marked."""
 

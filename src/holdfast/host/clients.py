@@ -408,4 +408,5 @@ def _kind(authority: Authority) -> str:
 
 def plain(details: dict[str, object]) -> dict[str, object]:
     """Return ``details`` as values msgpack knows."""
-    return {k: v if isinstance(v, (str, int, float, bool, type(None))) else str(v) for k, v in details.items()}
+    # By exact type: an Author is a text that no encoder knows.
+    return {k: v if type(v) in (str, int, float, bool, type(None)) else str(v) for k, v in details.items()}

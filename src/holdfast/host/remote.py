@@ -5,7 +5,6 @@ Not here: the connections to relays (relays), what a client may do and gets (cli
 """
 
 import asyncio
-import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,13 +13,12 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from holdfast.core import grants, identity
+from holdfast.core import identity
 from holdfast.core.admission import Granted
-from holdfast.core.errors import BadMessage, HoldError, Refused, TooMany
-from holdfast.core.grants import Grant
-from holdfast.core.signed import Form, genuine
+from holdfast.core.errors import BadMessage, HoldError, TooMany
 from holdfast.host.clients import Client
 from holdfast.host.identity import now_s
+from holdfast.host.introductions import judged
 from holdfast.wire import messages as wire
 from holdfast.wire.channel import Responder, prologue
 from holdfast.wire.facts import (
@@ -327,24 +325,7 @@ class Links:
 
     def judged(self, said: Introduce, binding: bytes) -> Granted:
         """Return who is introduced. Raises HoldError: nothing of any session was said to them."""
-        mine, now = self._host.identity, now_s()
-        member = identity.verify(said.certificates, tenant=mine.tenant, now=now, revoked=mine.revocations)
-        try:
-            form = Form(said.form)
-        except ValueError:
-            form = Form.PLAIN
-        if not genuine(member.key, said.signature, binding, form):
-            raise Refused("the key of these certificates did not sign for this channel; nothing was said over it")
-        found: list[Grant] = []
-        for chain in said.grants:
-            with contextlib.suppress(HoldError):  # an expired one is no reason to refuse the others
-                found.append(
-                    grants.verify(
-                        chain, tenant=mine.tenant, now=now, holder=member.key, kind=member.kind,
-                        principal=member.certificate.on_behalf_of, revoked=mine.revocations,
-                    )
-                )  # fmt: skip
-        return Granted(member, tuple(found))
+        return judged(self._host.identity, said, binding, now=now_s())
 
     def of(self, authority: Granted, begins: Resume) -> Remote:
         """Return the client whose link begins a carrier like this: the one that waits for it, or a new one."""

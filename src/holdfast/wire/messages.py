@@ -55,6 +55,8 @@ from holdfast.wire.recording import SetBack as SetBack
 from holdfast.wire.recording import Times as Times
 from holdfast.wire.recording import Witness as Witness
 from holdfast.wire.recording import Witnessed as Witnessed
+from holdfast.wire.running import Ran as Ran
+from holdfast.wire.running import Run as Run
 from holdfast.wire.waits import Waited as Waited
 from holdfast.wire.waits import WaitFor as WaitFor
 
@@ -589,11 +591,11 @@ ToHost = (
     | Forget | Fork | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
     | Signed | Present | GetIdentity | Enrol | Revoke | Invite | Renew | Control | Who | WaitFor
     | Propose | Proposals | Decide | Withdraw | AwaitDecision | Witness | GetChain | ReadTimes | AcceptRollback | ListCommands
-    | AwaitJoiner | LetIn
+    | AwaitJoiner | LetIn | Run
 )  # fmt: skip
 ToClient = (
     Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Direct | Output | Gap | Rows | Event
     | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded | Identity | Joined
-    | Waited | Silent | Controlled | Here | Proposed | Pending | Decided | Commands | Shell
+    | Waited | Ran | Silent | Controlled | Here | Proposed | Pending | Decided | Commands | Shell
     | Witnessed | ChainIs | Times | SetBack | Asking
 )  # fmt: skip
