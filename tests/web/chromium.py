@@ -33,7 +33,9 @@ ANSWER_S = 30.0
 
 def program() -> str | None:
     """Return the path of a Chromium, None if there is none."""
-    return next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+    return next(
+        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
+    )
 
 
 class Broken(AssertionError):
@@ -139,7 +141,12 @@ class Page:
     def press(self, key: str, *, code: str = "", key_code: int = 0, text: str = "", modifiers: int = 0) -> None:
         """Press one key. ``modifiers``: 1 Alt, 2 Ctrl, 4 Meta, 8 Shift."""
         common = {"key": key, "code": code or key, "windowsVirtualKeyCode": key_code, "modifiers": modifiers}
-        self.do("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **common, **({"text": text} if text else {}))
+        self.do(
+            "Input.dispatchKeyEvent",
+            type="keyDown" if text else "rawKeyDown",
+            **common,
+            **({"text": text} if text else {}),
+        )
         self.do("Input.dispatchKeyEvent", type="keyUp", **common)
 
     def size(self, width: int, height: int, *, phone: bool = False, scale: float = 1.0) -> None:
@@ -178,7 +185,11 @@ class Browser:
         root = ("--no-sandbox",) if os.geteuid() == 0 else ()
         command = [found, *FLAGS, *root, f"--user-data-dir={self._folder}", *more, "about:blank"]
         self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         self._port = self._listening()
 
@@ -211,7 +222,9 @@ class Browser:
     def __enter__(self) -> "Browser":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -39,7 +39,7 @@ export const TO_HOST = {
   proposals: ['ref', 'session', 'settled'],
   decide: ['ref', 'session', 'proposal', 'digest', 'verdict', 'why', 'widen', 'words', 'for_s'],
   withdraw: ['ref', 'session', 'proposal'],
-  propose: ['ref', 'session', 'seq', 'verb', 'data', 'signal', 'tree', 'why'],
+  propose: ['ref', 'session', 'number', 'verb', 'data', 'signal', 'tree', 'why'],
 };
 
 export const TO_CLIENT = {

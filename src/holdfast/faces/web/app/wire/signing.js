@@ -28,7 +28,7 @@ export const COVERED = {
   forget: {},
   control: { act: ['', itself], to: ['', itself], why: ['', itself], job: ['leave', itself] },
   propose: {
-    seq: [0, itself], verb: ['input', itself], data: [new Uint8Array(), itself], signal: [0, itself], tree: [false, itself], why: ['', itself],
+    number: [0, itself], verb: ['input', itself], data: [new Uint8Array(), itself], signal: [0, itself], tree: [false, itself], why: ['', itself],
     basis: [null, itself],
   },
   decide: {
