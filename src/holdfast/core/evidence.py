@@ -27,6 +27,7 @@ from holdfast.core.journal import (
     digest,
     verify,
 )
+from holdfast.core.running import text_of
 from holdfast.core.seqs import Stated, stated
 from holdfast.core.withheld import is_withheld
 
@@ -236,7 +237,7 @@ class _Check:
         finding = finding or broken or self._seen(first, last, chain) or self._output(output)
         return Report(
             finding, len(chain), first, last, self.signed, self.opened, self.withheld, self.local, self.checkpoints,
-            self.signed_upto, tuple(self.lost), self.output, tuple(self._unproven(last)),
+            self.signed_upto, tuple(self.lost), self.output, tuple(self._unproven(first, last)),
         )  # fmt: skip
 
     # ---- the chain ----
@@ -270,13 +271,11 @@ class _Check:
     def _beginning(self, records: Sequence[bytes], anchors: Sequence[Anchor]) -> tuple[int, bytes]:
         """Return what the first record has to follow: an anchor's word, or the birth of the session."""
         try:
-            first = decoded(records[0]) if records else None
+            first = decoded(records[0]).position if records else 1
         except ValueError:
-            first = None
-        if first is None or first.position == 1:
-            return 0, GENESIS
-        known = next((each for each in anchors if each.first == first.position), None)
-        return first.position - 1, known.head if known is not None else first.prev
+            first = 1
+        known = next((each for each in anchors if each.first == first), None)
+        return (known.first - 1, known.head) if known is not None else (0, GENESIS)
 
     def _seen(self, first: int, last: int, chain: Sequence[bytes]) -> Finding | None:
         for each in self.heading.seen:
@@ -413,10 +412,12 @@ class _Check:
             self.output += end - start
         return None
 
-    def _unproven(self, last: int) -> Iterator[str]:
+    def _unproven(self, first: int, last: int) -> Iterator[str]:
         said = self.heading
         if not said.tenant:
             yield "the host is a member of no tenant: only this export says that the key is the host's"
+        if first > 1:
+            yield f"records before {first} are not in it: the journal keeps so many and no more"
         if self.local:
             yield f"{self.local} actions of operators at the machine itself are unsigned: the host vouches for them"
         if self.withheld:
@@ -442,21 +443,35 @@ def _piece(pieces: Mapping[int, bytes], start: int, end: int) -> bytes | None:
     return b"".join(parts)
 
 
+def _ran(fields: list[Any], record: Record) -> list[Any]:
+    """Return what the line that ``record`` says was typed must have been asked for as; the asking may end it with a newline."""
+    data = record.body.get("data")
+    if record.kind != Kind.INPUT or not isinstance(data, bytes) or fields[0].rstrip("\r\n") == text_of(data):
+        return fields[:1]
+    return [text_of(data)]
+
+
 def _difference(record: Record, action: bytes) -> str | None:
     """Return how the body of a record differs from the action that was signed, as far as the record repeats it."""
+    body = record.body
     try:
         verb, *fields = msgspec.msgpack.decode(action)
-        body = record.body
-        told: Mapping[str, tuple[Any, Any]] = {
-            "input": (fields[:1], [body.get("data")]),
-            "signal": (fields[:2], [body.get("signal"), body.get("tree")]),
-            "rename": (fields[:1], [body.get("to")]),
-            "propose": (fields[2:3], [body.get("data")] if record.kind == Kind.INPUT else fields[2:3]),
-        }
-    except (msgspec.MsgspecError, ValueError, TypeError):
+        match verb:
+            case "input":
+                same = fields[:1] == [body.get("data")]
+            case "signal":
+                same = fields[:2] == [body.get("signal"), body.get("tree")]
+            case "rename":
+                same = fields[:1] == [body.get("to")]
+            case "run":
+                same = fields[:1] == _ran(fields, record)
+            case "propose":
+                same = record.kind != Kind.INPUT or fields[2:3] == [body.get("data")]
+            case _:
+                same = True
+    except (msgspec.MsgspecError, ValueError, TypeError, AttributeError, IndexError):
         return "what was signed is no action"
-    signed_, recorded = told.get(verb, (None, None))
-    return None if signed_ == recorded else f"the record says something else than the {verb} that was signed"
+    return None if same else f"the record says something else than the {verb} that was signed"
 
 
 def with_seen(heading: Heading, more: Seen) -> Heading:

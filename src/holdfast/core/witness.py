@@ -2,8 +2,10 @@
 
 Each entry is a checkpoint that the host signed, sealed under a key that only who knows the session's id can derive. Which
 entry is whose cannot be told, not even from one blob to the next, nor how many there are up to the next multiple of 8. A
-relay keeps the blob of the highest number and refuses to go back. Not here: checkpoints (checkpoints), who publishes (host.witness), who asks
-(client.remote). Source: docs/journal.md, "Witnesses".
+relay keeps the blob of the highest number and refuses to go back.
+
+Not here: checkpoints (checkpoints), who publishes (host.witness), who asks (client.compared). Source: docs/journal.md,
+"Witnesses".
 """
 
 import hashlib
