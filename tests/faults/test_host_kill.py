@@ -2,9 +2,11 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import random
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -165,6 +167,60 @@ def test_a_session_survives_its_holder_and_its_keeper_one_after_the_other() -> N
                 while (await line.ask(wire.Info, session="hard")).session.output_end <= before:
                     await asyncio.sleep(0.02)
             assert started(session.root_pid) == session.root_started
+
+    with machine() as one:
+        one.up()
+        asyncio.run(story(one))
+
+
+def without_its_root(one: Machine, session: str) -> Path:
+    """As a host leaves a session's sheet that is killed before it wrote down which process the root is."""
+    path = one.state / "sessions" / session / "session.json"
+    sheet = json.loads(path.read_text())
+    path.write_text(json.dumps(sheet | {"root_pid": 0, "root_started": 0}))
+    return path
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["at once", "when the holder answers again"])
+def test_a_session_whose_root_was_not_written_down_is_taken_up_and_then_it_is(hangs: bool) -> None:
+    """Its host was killed in the turn in which it began. A holder that does not answer in time is no proof of death."""
+
+    async def story(one: Machine) -> None:
+        async with talk(one) as line:
+            session = await line.open("cat", name="new")
+        one.kill()
+        path = without_its_root(one, session.id)
+        if hangs:
+            os.kill(session.holder_pid, signal.SIGSTOP)
+        one.up()
+        async with talk(one) as line:
+            if hangs:
+                assert (await line.ask(wire.Info, session="new")).session.ending is None
+                os.kill(session.holder_pid, signal.SIGCONT)
+            async with asyncio.timeout(30):
+                while not (now := (await line.ask(wire.Info, session="new")).session).holder_pid:
+                    await asyncio.sleep(0.05)
+            assert (now.root_pid, now.root_started) == (session.root_pid, session.root_started)
+            assert (await line.type("new", b"x\n")).outcome == "applied"
+            assert json.loads(path.read_text())["root_pid"] == session.root_pid
+
+    with machine() as one:
+        one.up()
+        asyncio.run(story(one))
+
+
+def test_a_session_whose_root_was_not_written_down_and_is_gone_is_a_loss() -> None:
+    async def story(one: Machine) -> None:
+        async with talk(one) as line:
+            session = await line.open("cat", name="new")
+            keeper = (await line.ask(wire.HostStatus)).keeper_pid
+        one.kill()
+        without_its_root(one, session.id)
+        for pid in (keeper, session.holder_pid, session.root_pid):
+            os.kill(pid, signal.SIGKILL)
+        one.up()
+        async with talk(one) as line:
+            assert (await line.ask(wire.WaitEnd, session="new", timeout=30)).ending.how in ("lost", "exited")
 
     with machine() as one:
         one.up()

@@ -43,7 +43,7 @@ from holdfast.host.policyfile import PolicyFile
 from holdfast.host.relays import Relays
 from holdfast.host.session import Session
 from holdfast.host.store import Sheet, Shelf
-from holdfast.host.tuple import read_stat
+from holdfast.host.tuple import members, read_stat
 from holdfast.host.views import Views, ViewState
 from holdfast.host.witness import Witness
 from holdfast.wire import messages as wire
@@ -409,6 +409,8 @@ class Host:
 
     def is_dead(self, sheet: Sheet) -> bool:
         """Tell whether the root process of ``sheet`` is certainly gone."""
+        if not sheet.root_pid:  # a host died before it wrote down which it is
+            return not members(0, session=sheet.id, group=self.groups.of(sheet.id)).stats
         stat = read_stat(sheet.root_pid)
         return stat is None or stat.started != sheet.root_started
 

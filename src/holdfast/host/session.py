@@ -36,6 +36,7 @@ from holdfast.host.promptly import run_promptly
 from holdfast.host.reaping import Watch
 from holdfast.host.replies import Replies
 from holdfast.host.ring import Mark
+from holdfast.host.running import Runs
 from holdfast.host.store import LAST_SCREEN, VIEW, Sheet
 from holdfast.host.waiting import Observer
 from holdfast.host.waits import Waits
@@ -68,7 +69,7 @@ class Session:
         self.replies = Replies(self)
         self.commands = Commands(self)
         self.binding = Binding(self)
-        self.waiting, self.waits = Observer(self), Waits()  # what its programs wait for; who waits for it
+        self.waiting, self.waits, self.runs = Observer(self), Waits(), Runs(self)
         self.attachments: dict[int, Attachment] = {}
         self.attaches = 0
         self.output_at = time.monotonic()
@@ -202,8 +203,10 @@ class Session:
         """Work with ``holder`` from now on: of a new session (``began``), of one ``found`` at start, or a successor."""
         self._holder = holder
         sheet, hello = self.sheet, holder.hello
+        unwritten = not sheet.root_pid  # by the host that began it
         sheet.root_pid, sheet.root_started = hello.root_pid, hello.root_started
-        self.group = self._host.groups.of(self.id, sheet.root_pid)
+        if not began:  # else it is the group that was just made
+            self.group = self._host.groups.of(self.id, sheet.root_pid)
         self.output.attach(holder.ring)
         run_promptly(hello.holder_pid)
         if self.state is Execution.STARTING:
@@ -222,6 +225,8 @@ class Session:
         self._held.set()
         self.bell.answer(holder)
         if began:
+            loop.call_soon(self.save)  # nobody waits for that: whoever adopts the holder learns the root from it
+        elif unwritten:
             self.save()
 
     def _reconcile(self, holder: Holder) -> None:
