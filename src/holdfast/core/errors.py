@@ -496,7 +496,7 @@ class IncompleteLine(HoldError):
 
     def __init__(self, name: str) -> None:
         super().__init__(
-            "the line was typed and is not complete: a quote or a block is open, and the shell waits for the rest",
+            "the line was typed and the shell goes on waiting: a quote or a block is open, or there is an error in it",
             do=f"type the rest, or throw the line away: `hold send {name} --keys Ctrl+C`",
             name=name,
         )

@@ -61,6 +61,12 @@ class Commands:
         return self._tracker.state()
 
     @property
+    def awaited(self) -> bool:
+        """Whether the shell was started so that it marks, and has not done so yet."""
+        scanner = self._scanner
+        return scanner is not None and not scanner.spent
+
+    @property
     def marks_ignored(self) -> tuple[int, int]:
         """How many marks were not believed: without a value of ours, and with one that was spent."""
         scanner = self._scanner

@@ -117,6 +117,11 @@ class Lane:
             self._wake.set()
 
     @property
+    def clear(self) -> bool:
+        """Whether nothing is being typed and nothing waits to be."""
+        return self._at_once is None and not self._waiting
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is being typed."""
         return self._at_once is None and not (self._waiting and self._waiting[0].record)

@@ -101,6 +101,25 @@ class Observer:
         if told in self._watchers:
             self._watchers.remove(told)
 
+    async def fresh(self, within_s: float) -> Waiting | None:
+        """Return what is waited for, by a look that begins from now on; None if there is none in ``within_s`` seconds,
+        as while output streams."""
+        began = time.monotonic()
+        looked: asyncio.Future[Waiting] = asyncio.get_running_loop().create_future()
+
+        def told(state: State) -> None:
+            if state.at >= began and not looked.done():
+                looked.set_result(state.waiting)
+
+        self.watch(told)
+        try:
+            async with asyncio.timeout(within_s):
+                return await looked
+        except TimeoutError:
+            return None
+        finally:
+            self.unwatch(told)
+
     @property
     def _quiet(self) -> float:
         return QUIET_WATCHED_S if self._watchers else QUIET_S
