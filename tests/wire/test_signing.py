@@ -137,7 +137,7 @@ def test_every_field_of_their_parts_is_written() -> None:
 
 
 def test_the_verbs_that_change_something_are_signed_and_no_others_can_be() -> None:
-    assert {"open", "input", "resize", "signal", "kill", "keep", "rename", "forget", "control"} <= SIGNED
+    assert {"open", "input", "resize", "signal", "kill", "keep", "rename", "forget", "control", "run"} <= SIGNED
     for kind in set(TO_HOST) - set(SIGNED_KINDS):
         with pytest.raises(ValueError, match="is not signed"):
             canonical(kind(**dict.fromkeys(kind.__struct_fields__, 0)))
