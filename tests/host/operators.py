@@ -9,13 +9,16 @@ from holdfast.testing import TemporaryHost
 
 
 @contextlib.contextmanager
-def house(config: str = "ai_acts_per_s = 1e9\nai_acts_at_once = 1e9\n") -> Iterator[TemporaryHost]:
-    """A running host where two AI operators, ``ai`` and ``ai2``, have keys."""
+def house(
+    config: str = "ai_acts_per_s = 1e9\nai_acts_at_once = 1e9\n", *, env: dict[str, str] | None = None
+) -> Iterator[TemporaryHost]:
+    """A running host where two AI operators, ``ai`` and ``ai2``, have keys. ``env``: more environment for the daemon."""
     with TemporaryHost() as host:
         (host.folder / "host.toml").write_text(config)
         host.env |= {
             "HOLDFAST_CONFIG": str(host.folder / "host.toml"), "HOLDFAST_WARM": "0", "HOME": str(host.folder), "PS1": "$ ",
         }  # fmt: skip
+        host.env |= env or {}
         with host.chosen():
             host.start()
             for name in ("ai", "ai2"):
