@@ -134,9 +134,13 @@ class Duel:
         )
         return self
 
+    async def stop_ai(self) -> None:
+        if self.ai.returncode is None:
+            self.ai.kill()
+            await self.ai.wait()
+
     async def __aexit__(self, *args: object) -> None:
-        self.ai.kill()
-        await self.ai.wait()
+        await self.stop_ai()
         await self.session.kill(grace=0.1)
 
     async def round(self) -> Taken:

@@ -19,6 +19,7 @@ from holdfast.core.journal import Author, Proof
 from holdfast.core.seqs import Seqs
 from holdfast.host.attachments import Attachment, Terminal
 from holdfast.host.commandviews import KINDS
+from holdfast.host.fairness import Fair
 from holdfast.host.gate import TYPIST
 from holdfast.host.introductions import presented
 from holdfast.host.promptly import run_promptly
@@ -54,6 +55,14 @@ class Line(Protocol):
         """A right ended: nothing that was said and may not have arrived is sent from now on (I9)."""
         ...
 
+    def pause(self, on: bool) -> None:
+        """Hear nothing more of the client for now, or again. A carrier that bounds what is on its way need not."""
+        ...
+
+    def broken(self, error: BadMessage) -> None:
+        """What the client said makes no sense: end the conversation with ``error``."""
+        ...
+
     def close(self) -> None: ...
 
 
@@ -71,6 +80,7 @@ class Client:
         self.client, self.face, self.inside = "", "", ""
         self._nonce = b"" if isinstance(authority, Granted) else os.urandom(NONCE_BYTES)  # what presented keys sign
         self.acted_at = time.monotonic()
+        self._fair = Fair(self._hear, line.broken, line.pause)
         host.clients.add(self)
 
     # ---- what the carrier calls ----
@@ -79,7 +89,12 @@ class Client:
         """The client said ``message``. Raises BadMessage for what ends the conversation."""
         if not self.client:
             self._greet(message)
-            return
+        elif self.operator.kind == "human":
+            self._hear(message)
+        else:
+            self._fair.hear(message)
+
+    def _hear(self, message: wire.ToHost) -> None:
         if isinstance(message, wire.Signed):
             self._unsealed(message)
         elif isinstance(message, wire.Present):
@@ -91,6 +106,7 @@ class Client:
 
     def gone(self, cause: str = "gone") -> None:
         """The carrier ended for good."""
+        self._fair.close()
         for task in self._requests.values():
             task.cancel()
         for session, attachment in self._attached.values():

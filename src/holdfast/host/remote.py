@@ -189,6 +189,12 @@ class Remote:
             self.flush()
             self._loop.call_soon(self._links.forget, self)
 
+    def pause(self, on: bool) -> None:
+        """The link bounds what is on its way by itself."""
+
+    def broken(self, error: BadMessage) -> None:
+        self._give_up(error.message)
+
     def close(self) -> None:
         self.link.close()
         self.flush()

@@ -73,9 +73,7 @@ class Connection(asyncio.BufferedProtocol):
             for message in self._inbox.receive(self._received[:nbytes]):
                 client.hear(message)
         except BadMessage as error:
-            log.warning("pid %d: %s", client.pid, error)
-            self.send(wire.Failed(0, error.code, error.message, error.do, plain(error.details)))
-            self.close()
+            self.broken(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self.client is not None:
@@ -118,6 +116,17 @@ class Connection(asyncio.BufferedProtocol):
 
     def withhold(self) -> None:
         """What was sent is in the kernel's hands; a local peer whose right ends is closed by what follows."""
+
+    def pause(self, on: bool) -> None:
+        """Leave what the client says next in the kernel's hands, or take it again."""
+        if self._transport is not None and not self._transport.is_closing():
+            (self._transport.pause_reading if on else self._transport.resume_reading)()
+
+    def broken(self, error: BadMessage) -> None:
+        """Say what was wrong, then close."""
+        log.warning("pid %d: %s", self.client.pid if self.client is not None else 0, error)
+        self.send(wire.Failed(0, error.code, error.message, error.do, plain(error.details)))
+        self.close()
 
     def close(self) -> None:
         """Close once what was sent is out."""
