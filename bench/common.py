@@ -24,6 +24,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
+from holdfast.testing.hosts import sweep as let_go  # of control groups
+
 ROWS: Final = 24
 COLS: Final = 80
 TICK: Final = os.sysconf("SC_CLK_TCK")
@@ -264,18 +266,9 @@ class Hold(Contender):
         return [status["pid"], status["keeper_pid"], *status["view_pids"], *holders]
 
     def close(self) -> None:
-        """End the sessions as a user would, then whatever still carries this private home in its environment."""
-        with suppress(Exception):
-            for session in self.sessions():
-                with suppress(RuntimeError):
-                    self.end(session["name"])
-        with suppress(Exception):
-            self.hold("host", "down")
-        deadline = clock() + 5
-        while clock() < deadline and (left := living(str(self.home))):
-            for pid in left:
-                kill(pid)
-            time.sleep(0.02)
+        """End host, keeper, view workers and sessions, at once: whoever cut us short may not wait for long."""
+        sweep(self.home)
+        let_go(Path(self.env["HOLDFAST_STATE_DIR"]))
 
 
 def commands() -> Iterator[tuple[int, list[str]]]:
@@ -297,6 +290,15 @@ def living(home: str) -> list[int]:
             if home.encode() in said:
                 found.append(int(entry))
     return found
+
+
+def sweep(home: Path) -> None:
+    """End whatever carries the private ``home`` in its command line or environment, and what takes its place meanwhile."""
+    deadline = clock() + 10
+    while clock() < deadline and (left := living(str(home))):
+        for pid in left:
+            kill(pid)
+        time.sleep(0.02)
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
@@ -322,6 +324,7 @@ def contenders(*kinds: type[Contender]) -> Iterator[list[Contender]]:
     """Yield one of each kind whose program is installed, each in a home of its own; end and remove all afterwards."""
     with ExitStack() as stack:
         made: list[Contender] = []
+        stack.callback(_cuts, _cut)
         for kind in kinds:
             if only and kind.name not in only:
                 continue
@@ -331,9 +334,11 @@ def contenders(*kinds: type[Contender]) -> Iterator[list[Contender]]:
                 continue
             home = Path(tempfile.mkdtemp(prefix="hb-"))
             stack.callback(shutil.rmtree, home, ignore_errors=True)
+            stack.callback(sweep, home)  # also of one that is cut short while it is made
             contender = kind(home)
             stack.callback(contender.close)
             made.append(contender)
+        stack.callback(_cuts, signal.SIG_IGN)  # one is enough, and it is not to cut the cleaning up short as well
         yield made
 
 
@@ -439,11 +444,21 @@ def arguments(about: str, **numbers: int) -> argparse.Namespace:
     parser.add_argument("--only", metavar="NAME,...", help="only these contenders, of bare, dtach, tmux, hold")
     for name, default in numbers.items():
         parser.add_argument(f"--{name}", type=int, default=default, help=f"default {default}")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that cleaning up happens then too
+    _cuts(_cut)
     args = parser.parse_args()
     if args.only:
         only.update(args.only.split(","))
     return args
+
+
+def _cut(number: int, frame: object) -> None:
+    sys.exit(128 + number)
+
+
+def _cuts(answer: Any) -> None:
+    """Answer being cut short so: by cleaning up, also where a shell had us ignore it."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, answer)
 
 
 def percentile(values: Sequence[float], share: float) -> float:
