@@ -209,6 +209,49 @@ class Connection:
                 self._socket.settimeout(None)
         raise HostUnreachable(self.path, "it hung up")
 
+    def propose(self, session: str, data: bytes, why: str = "", *, verb: str = "run") -> wire.ProposalInfo:
+        """Have ``data`` held until a person decides. As the first proposal of this connection: it is not sent again."""
+        ask = wire.Propose(self.ref(), session, self._ref, verb, data, why=why)
+        return self.ask(ask, wire.Proposed).proposal
+
+    def proposals(self, session: str, settled: int = 0) -> tuple[wire.ProposalInfo, ...]:
+        """Return what waits for a decision, oldest first; before that the ``settled`` latest that were decided."""
+        return self.ask(wire.Proposals(self.ref(), session, settled), wire.Pending).proposals
+
+    def decide(
+        self, session: str, proposal: wire.ProposalInfo, verdict: str, *, why: str = "", widen: str = "",
+        words: tuple[str, ...] = (), for_s: float = 3600.0,
+    ) -> wire.ProposalInfo:  # fmt: skip
+        """Approve or deny exactly ``proposal``; return it as it is then."""
+        ask = wire.Decide(self.ref(), session, proposal.id, proposal.digest, verdict, why, widen, words, for_s)
+        return self.ask(ask, wire.Decided).proposal
+
+    def withdraw(self, session: str, proposal: int) -> wire.ProposalInfo:
+        """Take back a proposal of one's own."""
+        return self.ask(wire.Withdraw(self.ref(), session, proposal), wire.Decided).proposal
+
+    def decided(self, session: str, proposal: int, *, timeout: float | None = None) -> wire.ProposalInfo:
+        """Return a proposal once nothing more can happen to it. Raises Timeout."""
+        return self.ask(wire.AwaitDecision(self.ref(), session, proposal), wire.Decided, timeout=timeout).proposal
+
+    def follow_proposals(self, session: str) -> Iterator[bool]:
+        """Yield whenever something is proposed or decided, the first time at once, until the session ends.
+
+        Raises HostUnreachable when the host hangs up.
+        """
+        self._send(wire.Attach(self.ref(), self._ref, session, "events", None, None, True, 1 << 20))
+        number = self._ref
+        for message in self._heard(None):
+            if isinstance(message, wire.Failed) and message.ref in (0, number):
+                raise error_of(message)
+            if isinstance(message, wire.Attached) and message.attachment == number:
+                yield True
+            if isinstance(message, wire.Event) and message.kind in ("proposal", "decision"):
+                yield True
+            if isinstance(message, wire.Detached) and message.attachment == number:
+                return
+        raise HostUnreachable(self.path, "it hung up")
+
     def stream(self, session: str, offset: int | None) -> Iterator[wire.Output | wire.Gap | wire.Detached]:
         """Yield the output from ``offset`` (None: now, -1: the oldest kept), each byte once, until the session ends.
 

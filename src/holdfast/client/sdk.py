@@ -14,9 +14,10 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from holdfast.client import approvals, heads, waits, where, witnessing
 from holdfast.client import control as controlling
 from holdfast.client import events as ev
-from holdfast.client import heads, waits, where, witnessing
+from holdfast.client.approvals import Proposal
 from holdfast.client.channel import Channel, Feed
 from holdfast.client.keys import key_bytes
 from holdfast.client.lean import fresh_id, number_after
@@ -24,7 +25,7 @@ from holdfast.client.places import socket_path
 from holdfast.client.until import Until
 from holdfast.core.commands import Command, Prompt
 from holdfast.core.cursor import Cursor
-from holdfast.core.errors import InputUnknown, JournalRolledBack, NoSuchSession, Refused
+from holdfast.core.errors import InputUnknown, JournalRolledBack, NeedsApproval, NoSuchSession, Refused
 from holdfast.core.ids import SessionId
 from holdfast.wire import messages as wire
 
@@ -66,6 +67,7 @@ class Client:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._seqs: dict[str, int] = {}  # input numbers, per session
+        self._proposed = approvals.first_number()
 
     def __repr__(self) -> str:
         welcome = self._channel.welcome
@@ -136,6 +138,11 @@ class Client:
         status: wire.Status = await self._ask(wire.HostStatus(self._ref()), wire.Status)
         return status
 
+    async def approvals(self) -> tuple[Proposal, ...]:
+        """Return what waits for a person's decision in any session here, oldest first."""
+        found = [each for s in await self.sessions() for each in await Session(self, s, None, None).proposals()]
+        return tuple(sorted(found, key=lambda each: each.info.at))
+
     async def _find(self, name: str) -> wire.SessionInfo:
         found = [s for s in await self.sessions(ended=True) if name in (s.id, s.name)]
         if not found:
@@ -154,6 +161,10 @@ class Client:
         seq = self._seqs.get(session, 0) + 1
         self._seqs[session] = number_after(seq, data)
         return seq
+
+    def _next_number(self) -> int:
+        self._proposed += 1
+        return self._proposed
 
     def _spent(self, session: str) -> None:
         """The outcome of an input is unknown: so may that of others in its block of numbers be (core.withheld)."""
@@ -433,6 +444,24 @@ class Session:
     async def signal(self, number: int, *, tree: bool = False) -> None:
         """Send a signal to the foreground job, or to the whole tree. Not repeated when the connection breaks."""
         await self._ask(wire.Signal(self._ref(), self.id, number, tree), wire.Done, again=False)
+
+    # ---- what a person has to approve ----
+
+    async def propose(self, data: bytes | str, why: str = "", *, run: bool = False) -> Proposal:
+        """Have ``data`` held until a person decides, whatever the policy says; with ``run`` as a command, Enter included.
+
+        The host types what is approved; nothing is to be sent again. Raises Denied, TooMany, TooFast, StaleBasis.
+        """
+        data = data.encode() if isinstance(data, str) else data
+        return await approvals.propose(self, data, why, "run" if run else "input")
+
+    async def proposals(self, settled: int = 0) -> tuple[Proposal, ...]:
+        """Return what waits for a decision here, oldest first; before that the ``settled`` latest that were decided."""
+        return await approvals.pending(self, settled)
+
+    async def proposal(self, of: NeedsApproval | int) -> Proposal:
+        """Return the proposal of that id, or that a NeedsApproval speaks of, to wait for what becomes of it (``decided``)."""
+        return await approvals.held(self, of)
 
     # ---- who may act ----
 

@@ -157,7 +157,13 @@ def _held(asked: Asked, found: Decision) -> Decision:
 
 
 def _same(grant: Grant, deed: Deed) -> bool:
-    return grant.widen is Widen.SESSION and grant.deed == deed
+    """Tell whether ``deed`` is what a grant for the session is about: the same, or the same lines as a shell reads them."""
+    if grant.widen is not Widen.SESSION:
+        return False
+    if grant.deed == deed:
+        return True
+    both = [_lines(each.data, submitted=each.verb == Verb.INPUT) for each in (grant.deed, deed) if each.data]
+    return len(both) == 2 and both[0] is not None and both[0] == both[1]
 
 
 def _rules(asked: Asked, act: Reading, policy: Policy) -> list[Rule]:

@@ -13,7 +13,22 @@ from holdfast import __version__
 from holdfast.client import where
 from holdfast.client.connection import Connection, plain
 from holdfast.client.endings import DETACHED, REFUSED, exit_status
-from holdfast.faces.cli import fast, hosting, keys, log, network, pairing, people, ran, reach, show, waiting
+from holdfast.faces.cli import (
+    approvals,
+    fast,
+    hosting,
+    keys,
+    log,
+    mcp,
+    network,
+    pairing,
+    people,
+    policy,
+    ran,
+    reach,
+    show,
+    waiting,
+)
 from holdfast.faces.cli.main import BRIEF
 from holdfast.faces.cli.options import ATTACH, NEW
 from holdfast.faces.cli.skin import (
@@ -314,6 +329,11 @@ def fork(name: str) -> None:
 cli.add_command(log.log)
 cli.add_command(log.verify)
 cli.add_command(ran.commands)
+cli.add_command(approvals.approvals)
+cli.add_command(approvals.approve)
+cli.add_command(approvals.deny)
+cli.add_command(approvals.propose)
+cli.add_command(policy.policy)
 cli.add_command(reach.up)
 cli.add_command(pairing.pair)
 cli.add_command(people.share)
@@ -321,6 +341,7 @@ cli.add_command(people.join)
 cli.add_command(people.given)
 cli.add_command(people.revoke)
 cli.add_command(people.operator)
+cli.add_command(mcp.mcp)
 cli.add_command(keys.key)
 cli.add_command(keys.profile)
 cli.add_command(hosting.host)
