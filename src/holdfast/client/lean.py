@@ -266,9 +266,13 @@ def seen(attachment: int, offset: int) -> bytearray:
     return frame("seen", attachment, offset)
 
 
-def typed(ref: int, session: str, seq: int, data: bytes, attachment: int) -> bytearray:
+def typed(ref: int, session: str, seq: int, data: bytes, attachment: int, term: int = 0) -> bytearray:
     """An ``Input``."""
-    return frame("input", ref, session, seq, data, attachment)
+    return frame("input", ref, session, seq, data, attachment, term)
+
+
+def control(ref: int, session: str, act: str, to: str = "") -> bytearray:
+    return frame("control", ref, session, act, to)
 
 
 def number_after(seq: int, data: bytes = b"\n") -> int:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 DETACH, HELP, UNKNOWN = "detach", "help", "unknown"
+TAKE, GIVE, PAUSE = "take", "give", "pause"  # control of the session
+_COMMANDS = {"t": TAKE, "T": TAKE, "g": GIVE, "G": GIVE, "p": PAUSE, "P": PAUSE}
 DEFAULT = "ctrl-\\"
 HOLD_S = 0.015  # seconds an unfinished escape sequence waits for its rest; a lone Esc key waits as long
 SEQUENCE_MAX = 64  # bytes of one key; longer ones are not keys and pass
@@ -199,4 +201,4 @@ class Prefix:
         if self.code is not None and char.upper() == chr(self.code | 64):
             out += first
             return ""
-        return "" if char == "\x1b" else UNKNOWN
+        return "" if char == "\x1b" else _COMMANDS.get(char, UNKNOWN)

@@ -17,11 +17,11 @@ from select import POLLERR, POLLHUP, POLLIN, POLLNVAL, POLLOUT, poll
 from time import monotonic
 
 from holdfast.client import endings, lean, where, witnessing
-from holdfast.client.conversation import Conversation
 from holdfast.client.line import Refusal, refusal
 from holdfast.client.prefix import DETACH, HELP, Prefix, prefix_name
 from holdfast.client.replies import Replies
 from holdfast.client.tty import Tty
+from holdfast.client.typist import ACTS, NOTICE_S, PIECE, Typist
 from holdfast.client.window import Window
 
 TYPE_CHECKING = False
@@ -34,10 +34,7 @@ GRANT = CREDIT >> 2  # bytes written out before the host hears of it
 INPUT_MAX = 1 << 20  # bytes typed and not yet sent; then the keyboard waits
 FLOOD = 1 << 12  # bytes read from the memory in one look, after which the next waits for ``CALM_S``
 CALM_S = 0.001
-FLYING_MAX = 64  # inputs sent and not yet acknowledged; the host queues 256 for everybody
-PIECE = 1 << 16  # bytes in one input
 DRAIN_S = 5.0  # seconds the last output may take to reach a slow terminal
-NOTICE_S = 2.5  # seconds a notice stays
 QUIET_S = 1.5  # seconds without a host before the user is told
 # What a host, or whoever leads to it, may say on a connection that has worked before: then it is tried again.
 PASSING = (
@@ -60,7 +57,7 @@ class Over(Exception):
         self.status, self.line = status, line
 
 
-class Viewer(Conversation):
+class Viewer(Typist):
     """One terminal on one session. ``path`` is the host's socket, ``inside`` the session this program runs in."""
 
     def __init__(
@@ -85,12 +82,6 @@ class Viewer(Conversation):
         self.follow = True  # bytes follow the last state; False: only states do
         self.look_at: float | None = None  # when to look next, without waiting for the bell
         self.told = 0  # offset the host knows we have seen
-        # input
-        self.seq = 0
-        self.unsent = bytearray()
-        self.flying: dict[int, bytes] = {}  # by number: sent and not acknowledged
-        self.refs: dict[int, int] = {}  # request -> number of the input
-        self.repeated = 0  # inputs up to this number were sent more than once
         # what lies over the session's screen: then output is discarded, and a repaint follows
         self.overlay = ""  # help, notice or lost
         self.overlay_until: float | None = None
@@ -130,7 +121,7 @@ class Viewer(Conversation):
 
     def _heard(self, message: list[Any]) -> None:
         tag = message[0]
-        if tag in ("output", "keyframe", "gap", "detached"):
+        if tag in ("output", "keyframe", "gap", "detached", "event"):
             if message[1] == self.attachment:
                 getattr(self, "_" + tag)(message)
         elif tag == "direct":
@@ -139,7 +130,7 @@ class Viewer(Conversation):
             self._silent(float(message[1]))
         elif tag in ("witnessed", "set-back"):
             self._compare(witnessing.answered(message), self.session)
-        elif tag in ("attached", "typed", "failed"):
+        elif tag in ("attached", "typed", "failed", "controlled"):
             getattr(self, "_" + tag)(message)
         elif tag == "ping":
             self.out += lean.pong(message[1])
@@ -164,10 +155,8 @@ class Viewer(Conversation):
         self.attached, self.lost_at, self.started_at = True, None, 0.0
         if self.overlay == "lost":
             self.overlay = ""
-        self.refs.clear()
-        self.repeated = max(self.flying, default=self.repeated)
-        for seq, data in self.flying.items():
-            self._say(seq, data)
+        self._introduced(message)
+        self._say_again()
         self._send_typed()
 
     def _warn(self, text: str) -> None:
@@ -175,16 +164,9 @@ class Viewer(Conversation):
 
     def _failed(self, message: list[Any]) -> None:
         ref, no = message[1], refusal(message)
-        if ref in self.refs:
-            seq = self.refs.pop(ref)
-            data = self.flying.pop(seq, b"")
-            if seq <= self.repeated or no.code == "input-unknown":  # it may have been typed the first time (I5)
-                self._unknown(len(data))
-            else:
-                self._cover("notice", f"not typed: {no.message}", monotonic() + NOTICE_S)
-        elif ref not in (0, self.attach_ref):
+        if self._not_typed(message) or ref not in (0, self.attach_ref):
             return
-        elif self.ever and no.code == "session-ended":
+        if self.ever and no.code == "session-ended":
             self._over(no.details)
         elif self.ever and no.code in PASSING:
             self._broken(no.message)
@@ -361,14 +343,17 @@ class Viewer(Conversation):
                 key = prefix_name(self.prefix.code)
                 self._cover(
                     "help",
-                    f"{self.info['name']}: {key} d detach | {key} twice: type {key} | {key} ? help | any key returns",
+                    f"{self.info['name']}: {key} d detach | t take control, g give it back, p pause AI | "
+                    f"{key} twice: type {key} | any key returns",
                     None,
                 )
+            elif act in ACTS and not self.observe:
+                self._act_control(str(act))
             elif isinstance(act, str):
                 self._write(b"\a")
             elif self.observe:
                 self._cover("notice", f"observing {self.info['name']}: what you type is not sent", now + NOTICE_S)
-            else:
+            elif not self._said_by_itself(act):
                 self.unsent += act
                 if self.overlay == "notice":
                     self._repaint()
@@ -385,38 +370,6 @@ class Viewer(Conversation):
     def _leaving(self, why: str) -> str:
         because = f", {why}" if why else ""
         return f"[detached from {self.label} ({self.info.get('state', 'running')}{because}); hold attach {self.label}]"
-
-    def _send_typed(self) -> None:
-        while self.attached and self.unsent and len(self.flying) < FLYING_MAX:
-            data = bytes(self.unsent[:PIECE])
-            del self.unsent[:PIECE]
-            self.seq += 1
-            self.flying[self.seq] = data
-            self._say(self.seq, data)
-            self.seq = lean.number_after(self.seq, data)
-        self._flush()
-
-    def _say(self, seq: int, data: bytes) -> None:
-        self.ref += 1
-        self.refs[self.ref] = seq
-        self.out += lean.typed(self.ref, self.session, seq, data, self.attachment)
-
-    def _typed(self, message: list[Any]) -> None:
-        _, ref, seq, outcome, written, _ = message
-        self.refs.pop(ref, None)
-        size = len(self.flying.pop(seq, b""))
-        if outcome == "unknown":
-            self._unknown(size)
-        elif outcome == "refused":
-            self._cover("notice", f"{size} typed bytes were refused; they were not typed", monotonic() + NOTICE_S)
-        elif outcome == "partial":
-            self._cover("notice", f"only {written} of your last {size} typed bytes were taken", monotonic() + NOTICE_S)
-        self._send_typed()
-
-    def _unknown(self, size: int) -> None:
-        self.seq = lean.number_after(self.seq)  # the rest of the block may be unknown too (core.withheld)
-        text = f"whether your last {size} typed bytes arrived is unknown; look before you repeat them"
-        self._cover("notice", text, monotonic() + 2 * NOTICE_S)
 
     # ---- what we say over the session's screen ----
 

@@ -90,6 +90,11 @@ class Attachment:
         self._soon: asyncio.Handle | None = None
         self._moved = asyncio.Event()
 
+    @property
+    def of(self) -> str:
+        """The operator whose it is, as control knows them."""
+        return self.peer.operator.partition("/")[0]
+
     def start(self, offset: int | None) -> None:
         """Begin at ``offset`` (None: now). Called once, after ``Attached`` was sent."""
         raise NotImplementedError

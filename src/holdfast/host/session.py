@@ -356,20 +356,19 @@ class Session:
         self.attaches += 1
         attachment = KINDS[ask.view](self, peer, ask, self.attaches)
         if self.over:
-            peer.send(wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, False))
+            peer.send(wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, False, attachment.of))
             self.spawn(self._show_last(attachment, offset), "shown once more")
             return attachment
         wish = clamped(ask.size.rows, ask.size.cols) if ask.size is not None else None
         looks_on = ask.observe or not self.judge.may_size(peer.operator)
         change = self.sizing.join(attachment.serial, wish, observe=looks_on)
-        self.record(
-            "attach", peer.operator, {"attachment": attachment.serial, "view": ask.view, "observe": ask.observe}
-        )
+        body = {"attachment": attachment.serial, "view": ask.view, "observe": ask.observe}
+        self.record("attach", peer.operator, body)
         self.attachments[attachment.serial] = attachment
         self.presence = life.move(self.presence, Traffic.ATTACH)
         self.watch.stir()
         driver = self.sizing.driver == attachment.serial
-        peer.send(wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, driver))
+        peer.send(wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, driver, attachment.of))
         if change is not None:
             await self._resize(change, peer.operator, starting=attachment)
         attachment.start(offset)
@@ -413,8 +412,7 @@ class Session:
 
     async def typed_by(self, serial: int) -> None:
         """Attachment ``serial`` types: its size becomes the session's."""
-        change = self.sizing.typed(serial)
-        if change is not None:
+        if (change := self.sizing.typed(serial)) is not None:
             attachment = self.attachments.get(serial)
             await self._resize(change, attachment.peer.operator if attachment else "host")
 
@@ -426,14 +424,10 @@ class Session:
                 self.judge.demand(act_of("resize", operator, rows=size[0], cols=size[1]))
             change = self.sizing.forced(size)
         else:
-            if attachment.observe:
-                attachment.size = wire.Size(*size)
-                attachment.resized(0)
-                return self.journal.position
+            attachment.size = wire.Size(*size)  # whatever follows: its own window is that large
             if attachment.serial == self.sizing.driver:
                 self.judge.demand(act_of("resize", operator, rows=size[0], cols=size[1]))
-            change = self.sizing.wish(attachment.serial, size)
-            attachment.size = wire.Size(*size)
+            change = None if attachment.observe else self.sizing.wish(attachment.serial, size)
             if change is None:
                 attachment.resized(0)
         if change is not None:

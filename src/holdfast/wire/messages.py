@@ -397,6 +397,7 @@ class Attached(Message, frozen=True, tag="attached"):
     offset: int
     number: int  # of attaches to this session, ever
     driver: bool  # whether this attachment decides the size
+    operator: str = ""  # as whom control knows whoever attached
 
 
 class Keyframe(Message, frozen=True, tag="keyframe"):
