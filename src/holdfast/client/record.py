@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,6 +24,7 @@ from holdfast.wire import messages as wire
 PAGE: Final = 1024  # records asked for at once
 FOLLOW_S: Final = 30.0  # that one question waits for a new record
 PIECE: Final = 1 << 18  # bytes of output asked for at once
+SHARE: Final = 1000  # signatures that one processor checks at a time
 
 
 class Exported(NamedTuple):
@@ -166,7 +167,20 @@ def check(path: Path, *, seen: Mapping[str, tuple[int, bytes]] | None = None) ->
     if own is not None and own[0] <= heading.end:
         more = evidence.Seen(own[0], own[1], "this user")
         heading = evidence.with_seen(heading, more)
-    return Checked(heading, records, evidence.check(heading, records, output), _tenant(heading.tenant))
+    report = evidence.check(heading, records, output, believe=_believed)
+    return Checked(heading, records, report, _tenant(heading.tenant))
+
+
+def _believed(claims: Sequence[evidence.Claim]) -> list[bool]:
+    """Believe many signatures with all processors: one alone checks some 5,000 a second."""
+    workers = len(os.sched_getaffinity(0))
+    if len(claims) < 4 * SHARE or workers < 2:
+        return evidence.believed(claims)
+    from concurrent.futures import ProcessPoolExecutor
+
+    shares = [claims[at : at + SHARE] for at in range(0, len(claims), SHARE)]
+    with ProcessPoolExecutor(workers) as pool:
+        return [each for share in pool.map(evidence.believed, shares) for each in share]
 
 
 def _tenant(root: bytes) -> str:

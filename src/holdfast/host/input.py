@@ -197,7 +197,7 @@ class Lane:
         to them cannot be guessed at, nor how many inputs there were.
         """
         session, ask, stretch = self._session, waiting.ask, self._stretch
-        if secret and stretch is not None and stretch.takes(waiting.client, waiting.operator, ask.seq):
+        if secret and stretch is not None and self._goes_on(stretch, waiting):
             self._inputs.merged(waiting.client, ask.seq, stretch.position)
             session.judge.typed(waiting.operator, stretch.position)
             return waiting._replace(record=stretch.position, stretch=stretch, before=stretch.written), None
@@ -212,6 +212,12 @@ class Lane:
         self.typed = record.position
         session.judge.typed(waiting.operator, record.position)
         return waiting._replace(record=record.position, stretch=stretch), record
+
+    def _goes_on(self, stretch: Stretch, waiting: _Waiting) -> bool:
+        """Whether an input may share the record of a stretch: of its client, and nothing else was typed since."""
+        holder = self._session.holder
+        latest = holder is not None and holder.ring.input_position == stretch.position
+        return latest and stretch.takes(waiting.client, waiting.operator, waiting.ask.seq)
 
     def _typed_at_once(self, written: Written | None) -> None:
         waiting, self._at_once = self._at_once, None

@@ -73,8 +73,8 @@ class Witness:
         return [*running, *over][: witness.SESSIONS_MAX]
 
     def refused(self, seen: int) -> None:
-        """A relay saw a higher number than ours."""
-        if seen > self.number:
+        """A relay saw a higher number than ours, or something else under it."""
+        if seen >= self.number:
             self.seen = max(self.seen, seen)
             log.error("%s", self.trouble)
 
