@@ -97,6 +97,17 @@ class Counter:
         return now
 
 
+def strain() -> float:
+    """Return how many times longer work takes on this machine now than it would alone: 1 while it is idle. Takes 50 ms of CPU.
+
+    Bounds in seconds are for a machine of one's own; what other work costs is measured beside, not guessed.
+    """
+    began, used = time.monotonic(), time.thread_time()
+    while (worked := time.thread_time() - used) < 0.05:
+        pass
+    return max(1.0, (time.monotonic() - began) / worked)
+
+
 # Writes numbered lines as fast as it can, until Ctrl-C; then says so and ends with 3.
 FLOOD = r"""
 import os, signal, sys

@@ -10,19 +10,23 @@ from tests.remote.conftest import Report
 from tests.remote.following import Followed
 from tests.remote.paths import path
 from tests.remote.places import World, story
-from tests.remote.programs import Counter
+from tests.remote.programs import Counter, strain
 
 BUDGET_S = 1.0  # from a relay that is back until what is typed is echoed
 NOISE_S = 0.35  # that a program may stand still on a machine that others use
 
 
 def test_typing_goes_on_within_a_second_after_kill_9_of_the_relay(own_world: World, soak: bool, report: Report) -> None:
-    """R37, R41, I5: under load; the stream is contiguous, nothing is typed twice, the execution is never slower."""
+    """R37, R41, I5: under load; the stream is contiguous, nothing is typed twice, the execution is never slower.
+
+    The bounds are those of the promise, times what other work on the machine costs meanwhile.
+    """
     world, counter = own_world, Counter(own_world.folder / "counter", width=600)
     kills = 20 if soak else 3
     world.count("job", counter)
     whole: list[float] = []
     after: list[float] = []
+    strains: list[float] = []
 
     async def tell() -> Followed:
         mine = Followed()
@@ -30,6 +34,7 @@ def test_typing_goes_on_within_a_second_after_kill_9_of_the_relay(own_world: Wor
             session = await client.attach("job")
             async with mine.following(session):
                 await mine.say(session, b"k0")
+                strains.append(await asyncio.to_thread(strain))
                 for number in range(1, kills + 1):
                     typing = asyncio.create_task(mine.say(session, b"k%d" % (2 * number - 1)))
                     began = time.monotonic()
@@ -42,6 +47,7 @@ def test_typing_goes_on_within_a_second_after_kill_9_of_the_relay(own_world: Wor
                     await mine.saw(b"<k%d>" % (2 * number), after=max(0, at - 200))
                     after.append(time.monotonic() - back)
                     whole.append(time.monotonic() - began)
+                    strains.append(await asyncio.to_thread(strain))
         return mine
 
     with world.away.attach("job@box") as screen:  # and a person in a terminal
@@ -57,11 +63,13 @@ def test_typing_goes_on_within_a_second_after_kill_9_of_the_relay(own_world: Wor
     report(
         f"typing again {', '.join(f'{each:.2f}' for each in after)} s after the relay was back "
         f"({', '.join(f'{each:.2f}' for each in whole)} s after kill -9); terminal {at_terminal:.2f} s; "
-        f"program: {pace.per_s:.1f} counts/s, longest pause {pace.worst * 1000:.0f} ms"
+        f"program: {pace.per_s:.1f} counts/s, longest pause {pace.worst * 1000:.0f} ms; "
+        f"strain {', '.join(f'{each:.1f}' for each in strains)}"
     )
-    assert sorted(after)[len(after) // 2] < BUDGET_S
-    assert max(after) < 5 * BUDGET_S
-    assert pace.worst < NOISE_S
+    worst = max(strains)
+    assert sorted(after)[len(after) // 2] < BUDGET_S * worst
+    assert max(after) < 5 * BUDGET_S * worst
+    assert pace.worst < NOISE_S * worst
 
 
 def test_a_relay_that_stays_away_costs_no_output(own_world: World, soak: bool) -> None:
