@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False  # importing typing costs every holder 8 ms; checkers treat this name as true
 if TYPE_CHECKING:
     from holdfast.client import until
+    from holdfast.client.approvals import Proposal
     from holdfast.client.events import (
         CommandEnded,
         CommandStarted,
@@ -36,19 +37,34 @@ if TYPE_CHECKING:
         BadName,
         BadPattern,
         CannotStart,
+        Denied,
+        Gated,
         HoldError,
         HostUnreachable,
+        IncompleteLine,
         InputUnknown,
         JournalRolledBack,
+        LineBusy,
         LineTooLong,
+        MayNotDecide,
         NameTaken,
+        NeedsApproval,
         NoSuchSession,
         NotAtPrompt,
+        NothingRan,
+        NotYourTurn,
+        OutOfTurn,
+        Paused,
+        Private,
         Refused,
         SessionEnded,
+        StaleBasis,
+        StaleTerm,
         Timeout,
+        TooFast,
         Unmarked,
     )
+    from holdfast.wire.messages import SessionInfo
 
 _EVENTS = (
     "CommandEnded",
@@ -69,8 +85,10 @@ _EVENTS = (
     "Waiting",
 )
 _ERRORS = (
-    "BadLine", "BadName", "BadPattern", "CannotStart", "HoldError", "HostUnreachable", "InputUnknown", "JournalRolledBack",
-    "LineTooLong", "NameTaken", "NoSuchSession", "NotAtPrompt", "Refused", "SessionEnded", "Timeout", "Unmarked",
+    "BadLine", "BadName", "BadPattern", "CannotStart", "Denied", "Gated", "HoldError", "HostUnreachable",
+    "IncompleteLine", "InputUnknown", "JournalRolledBack", "LineBusy", "LineTooLong", "MayNotDecide", "NameTaken",
+    "NeedsApproval", "NoSuchSession", "NotAtPrompt", "NotYourTurn", "NothingRan", "OutOfTurn", "Paused", "Private",
+    "Refused", "SessionEnded", "StaleBasis", "StaleTerm", "Timeout", "TooFast", "Unmarked",
 )  # fmt: skip
 _HOMES = {
     **dict.fromkeys(("Client", "Session", "connect"), "holdfast.client.sdk"),
@@ -78,16 +96,19 @@ _HOMES = {
     **dict.fromkeys(_ERRORS, "holdfast.core.errors"),
     **dict.fromkeys(("Command", "Prompt"), "holdfast.core.commands"),
     "Cursor": "holdfast.core.cursor",
+    "Proposal": "holdfast.client.approvals",
+    "SessionInfo": "holdfast.wire.messages",
     "Until": "holdfast.client.until",
     "until": "holdfast.client",
 }
 __all__ = [
     "BadLine", "BadName", "BadPattern", "CannotStart", "Client", "Command", "CommandEnded", "CommandStarted",
-    "Cursor", "Ended", "Event", "Gap", "Happened", "HoldError", "HostUnreachable", "InputUnknown", "Joined", "JournalRolledBack",
-    "Left",
-    "LineTooLong", "Missed", "NameTaken", "NoSuchSession", "NotAtPrompt", "Output", "Prompt", "Refused", "Resized",
-    "Screen", "Sent", "Session", "SessionEnded", "Text", "Timeout", "Unmarked", "Until", "Waited", "Waiting",
-    "__version__", "connect", "until",
+    "Cursor", "Denied", "Ended", "Event", "Gap", "Gated", "Happened", "HoldError", "HostUnreachable",
+    "IncompleteLine", "InputUnknown", "Joined", "JournalRolledBack", "Left", "LineBusy", "LineTooLong",
+    "MayNotDecide", "Missed", "NameTaken", "NeedsApproval", "NoSuchSession", "NotAtPrompt", "NotYourTurn",
+    "NothingRan", "OutOfTurn", "Output", "Paused", "Private", "Prompt", "Proposal", "Refused", "Resized", "Screen",
+    "Sent", "Session", "SessionEnded", "SessionInfo", "StaleBasis", "StaleTerm", "Text", "Timeout", "TooFast",
+    "Unmarked", "Until", "Waited", "Waiting", "__version__", "connect", "until",
 ]  # fmt: skip
 
 

@@ -45,7 +45,7 @@ def said(text: str | None) -> str:
 
 
 def plainly(annotation: object) -> str:
-    text = str(annotation)
+    text = re.sub(r"AbstractAsyncContextManager\[(.*)\]", r"Iterator[\1]", str(annotation))
     text = re.sub(r"Async(?:Generator)\[(.*), None\]", r"Generator[\1, None, None]", text)
     return re.sub(r"AsyncIterator\[(.*)\]", r"Generator[\1, None, None]", text)
 

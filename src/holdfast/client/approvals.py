@@ -20,6 +20,8 @@ SETTLED: Final = frozenset(("executed", "stale", "denied", "expired", "withdrawn
 class Proposal:
     """One proposal, as it was when last heard of. Deciding names its id and the digest of what ``data`` showed then."""
 
+    info: wire.ProposalInfo  # all that the host says of it
+
     def __init__(self, session: Session, info: wire.ProposalInfo) -> None:
         self._session, self.info = session, info
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from holdfast.client import control as controlling
 from holdfast.client import events as ev
@@ -15,8 +15,18 @@ from holdfast.client.sdk import PATIENCE_S
 from holdfast.client.until import Until
 from holdfast.core.commands import Command, Prompt
 from holdfast.core.cursor import Cursor
+from holdfast.core.errors import NeedsApproval
 from holdfast.core.ids import SessionId
 from holdfast.wire import messages as wire
+
+if TYPE_CHECKING:
+    from holdfast.client.blocking.approvals import Proposal
+
+
+def _Proposal() -> type[Proposal]:
+    from holdfast.client.blocking.approvals import Proposal
+
+    return Proposal
 
 
 def connect(path: str | None = None, *, start: bool = True, patience: float = PATIENCE_S, operator: str = "") -> Client:
@@ -95,6 +105,10 @@ class Client(Mirror[real.Client]):
     def status(self) -> wire.Status:
         """Return what the host says of itself."""
         return PORTAL.call(self._real.status())
+
+    def approvals(self) -> tuple[Proposal, ...]:
+        """Return what waits for a person's decision in any session here, oldest first."""
+        return tuple(_Proposal()(each) for each in PORTAL.call(self._real.approvals()))
 
 
 class Session(Mirror[real.Session]):
@@ -203,6 +217,21 @@ class Session(Mirror[real.Session]):
     def signal(self, number: int, *, tree: bool = False) -> None:
         """Send a signal to the foreground job, or to the whole tree. Not repeated when the connection breaks."""
         PORTAL.call(self._real.signal(number, tree=tree))
+
+    def propose(self, data: bytes | str, why: str = "", *, run: bool = False) -> Proposal:
+        """Have ``data`` held until a person decides, whatever the policy says; with ``run`` as a command, Enter included.
+
+        The host types what is approved; nothing is to be sent again. Raises Denied, TooMany, TooFast, StaleBasis.
+        """
+        return _Proposal()(PORTAL.call(self._real.propose(data, why, run=run)))
+
+    def proposals(self, settled: int = 0) -> tuple[Proposal, ...]:
+        """Return what waits for a decision here, oldest first; before that the ``settled`` latest that were decided."""
+        return tuple(_Proposal()(each) for each in PORTAL.call(self._real.proposals(settled)))
+
+    def proposal(self, of: NeedsApproval | int) -> Proposal:
+        """Return the proposal of that id, or that a NeedsApproval speaks of, to wait for what becomes of it (``decided``)."""
+        return _Proposal()(PORTAL.call(self._real.proposal(of)))
 
     @property
     def basis(self) -> wire.Basis:
