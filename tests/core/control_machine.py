@@ -196,15 +196,19 @@ class Machine(RuleBasedStateMachine):
             return
         assert not former.id or (former.id == by.id and not self.control.holder.id)
 
-    @rule(by=who, bar=st.sampled_from(Bar))
-    def bars(self, by: Operator, bar: Bar) -> None:
+    @rule(by=who, bar=st.sampled_from((Bar.PAUSED, Bar.PRIVATE)), on=st.booleans())
+    def bars(self, by: Operator, bar: Bar, on: bool) -> None:
+        before = self.control.paused_by, self.control.private_by
         try:
-            self._changed(self.control.bar_others(by, bar, now=self.now))
+            self._changed(self.control.bar_others(by, bar, on=on, now=self.now))
         except OutOfTurn:
             assert by not in PEOPLE
             return
-        assert by in PEOPLE and self.control.bar is bar
-        assert not bar or self.control.holder.person or not self.control.holder.id
+        assert by in PEOPLE
+        after = self.control.paused_by, self.control.private_by
+        at = 1 if bar is Bar.PRIVATE else 0
+        assert bool(after[at]) == on and after[1 - at] == before[1 - at]
+        assert not on or self.control.holder.person or not self.control.holder.id or before[at]
 
     @rule(by=who, why=st.sampled_from(("", "please")))
     def asks(self, by: Operator, why: str) -> None:
@@ -256,8 +260,9 @@ class Machine(RuleBasedStateMachine):
         now, old = self.now, self.control
         self.control = control = Control(now=now, silent_s=SILENT, rate=RATE, burst=BURST)
         for change in self.changes[-64:]:
-            control.restore(change, barred_by=old.barred_by if change.bar else "", now=now)
+            control.restore(change, now=now)
         assert (control.term, control.holder, control.bar) == (old.term, old.holder, old.bar)
+        assert control.barred_by == old.barred_by
         for each in self.written[-40:]:
             control.typed(each.by.id, each.position)
         if (change := control.recover(old.term + above, now=now)) is not None:

@@ -54,23 +54,32 @@ def _pause_keeps_nobody_out(self: Control, by: Operator) -> None:
 
 def _a_take_ends_a_pause(self: Control, by: Operator, **more: Any) -> Change | None:
     if by.person and self.bar:
-        self.bar = Bar.NONE
+        self.paused_by = self.private_by = ""
     change: Change | None = _take(self, by, **more)
     return change
 
 
-def _anybody_ends_a_pause(self: Control, by: Operator, bar: Bar, **more: Any) -> Change | None:
-    pretended = by if bar else Operator(by.id, "human", by.role)
-    change: Change | None = _bar_others(self, pretended, bar, **more)
+def _anybody_ends_a_pause(self: Control, by: Operator, bar: Bar, *, on: bool = True, **more: Any) -> Change | None:
+    pretended = by if on else Operator(by.id, "human", by.role)
+    change: Change | None = _bar_others(self, pretended, bar, on=on, **more)
     return change
 
 
-def _pause_leaves_the_holder(self: Control, by: Operator, bar: Bar, *, now: float, why: str = "") -> Change | None:
-    if not by.person or bar is self.bar:
-        found: Change | None = _bar_others(self, by, bar, now=now)
-        return found
-    self.bar, self.barred_by = bar, by.id
-    return self._change(How.PAUSE if bar else How.RESUME, by, self.holder, now, cuts=bool(bar))
+def _public_ends_a_pause(self: Control, by: Operator, bar: Bar, *, on: bool = True, **more: Any) -> Change | None:
+    if by.person and not on:
+        self.paused_by = ""
+    change: Change | None = _bar_others(self, by, bar, on=on, **more)
+    return change
+
+
+def _pause_leaves_the_holder(
+    self: Control, by: Operator, bar: Bar, *, on: bool = True, now: float, why: str = ""
+) -> Any:
+    held = self.holder
+    change = _bar_others(self, by, bar, on=on, now=now)
+    if change is not None and on:
+        self.holder = held
+    return change
 
 
 def _anybody_releases(self: Control, by: Operator, *, now: float, why: str = "") -> Change | None:
@@ -166,6 +175,7 @@ MUTANTS = (
     Mutant("pause keeps nobody out", _replaced("_barred", _pause_keeps_nobody_out)),
     Mutant("a take ends a pause", _replaced("take", _a_take_ends_a_pause)),
     Mutant("anybody ends a pause", _replaced("bar_others", _anybody_ends_a_pause)),
+    Mutant("public ends a pause", _replaced("bar_others", _public_ends_a_pause)),
     Mutant("pause leaves the holder", _replaced("bar_others", _pause_leaves_the_holder)),
     Mutant("anybody releases", _replaced("release", _anybody_releases)),
     Mutant("an ai gives", _replaced("give", _an_ai_gives)),

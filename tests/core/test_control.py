@@ -93,9 +93,10 @@ def test_who_may_only_watch_or_propose_never_types_nor_changes_control(by: Opera
 def test_nobody_but_a_person_gives_pauses_resumes_or_changes_what_is_private(by: Operator) -> None:
     control = Control()
     control.bar_others(ALICE, Bar.PAUSED, now=0)
-    for bar in Bar:
-        with pytest.raises(NoControl):
-            control.bar_others(by, bar, now=0)
+    for bar in (Bar.PAUSED, Bar.PRIVATE):
+        for on in (True, False):
+            with pytest.raises(NoControl):
+                control.bar_others(by, bar, on=on, now=0)
     with pytest.raises(NoControl):
         control.give(by, ALICE, now=0)
     assert control.bar is Bar.PAUSED
@@ -125,8 +126,18 @@ def test_while_a_person_keeps_them_out_no_ai_acts_and_people_go_on(bar: Bar, err
     with pytest.raises(error):
         control.give(ALICE, AI, now=0)
     control.request(AI, now=0, why="may I?")
-    control.bar_others(BOB, Bar.NONE, now=0)
+    control.bar_others(BOB, bar, on=False, now=0)
     assert typed(control, AI2) is not None
+
+
+def test_what_was_private_and_paused_stays_paused_when_it_is_public_again() -> None:
+    control = Control()
+    control.bar_others(ALICE, Bar.PAUSED, now=0)
+    control.bar_others(BOB, Bar.PRIVATE, now=0)
+    assert (control.state, control.barred_by) == ("private", BOB.id)
+    control.bar_others(BOB, Bar.PRIVATE, on=False, now=0)
+    assert (control.state, control.barred_by) == ("paused", ALICE.id)
+    refuses(Paused, control, AI)
 
 
 def test_a_write_from_before_a_takeover_is_dropped_also_when_control_came_back() -> None:

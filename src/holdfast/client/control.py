@@ -14,6 +14,7 @@ from holdfast.core.errors import HoldError, LineBusy, NotYourTurn, Paused, Priva
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
+    from holdfast.client.connection import Connection
     from holdfast.client.sdk import Session
 
 RENEW_S: Final = 20.0  # a third of the time after which control of a silent AI operator lapses
@@ -122,3 +123,34 @@ async def _keep(session: Session) -> None:
         await asyncio.sleep(RENEW_S)
         with contextlib.suppress(HoldError):
             await act(session, "renew")
+
+
+# ---- for command lines, which ask one thing and go -------------------------------------------------------------------
+
+
+def here(host: Connection, session: str) -> wire.Here:
+    """Return who is attached to ``session`` and who has control of it."""
+    return host.ask(wire.Who(host.ref(), session), wire.Here)
+
+
+def acting(
+    host: Connection, session: str, act: str, *, to: str = "", why: str = "", job: str = "leave"
+) -> wire.Controlled:  # fmt: skip
+    """Do one act of ``control``."""
+    return host.ask(wire.Control(host.ref(), session, act, to, why, job), wire.Controlled)
+
+
+def names() -> dict[str, str]:
+    """Return what this user calls operators, by their ids: themself, and whoever they let in. Empty without keys."""
+    from holdfast.client import ledger
+    from holdfast.client.credentials import Store, profiles
+    from holdfast.client.meeting import keys_folder
+    from holdfast.core.identity import operator_id
+
+    found: dict[str, str] = {}
+    with contextlib.suppress(HoldError, OSError):
+        for name in profiles(keys_folder()):
+            store = Store(keys_folder(), name)
+            found |= {str(operator_id(each.key)): each.name for each in ledger.read(store).given if each.name}
+            found[str(operator_id(store.operator.key))] = "you"
+    return found

@@ -140,6 +140,8 @@ class Change(NamedTuple):
     why: str = ""
     job: str = "leave"
     left: tuple[Operator, ...] = ()  # who had unsubmitted bytes on the line
+    paused_by: str = ""
+    private_by: str = ""
 
     @property
     def state(self) -> State:
@@ -223,8 +225,8 @@ class Control:
     def __init__(
         self, *, now: float = 0.0, silent_s: float = SILENT_S, rate: float = RATE, burst: float = BURST
     ) -> None:
-        self.term, self.holder, self.bar = FIRST_TERM, NOBODY, Bar.NONE
-        self.barred_by = ""
+        self.term, self.holder = FIRST_TERM, NOBODY
+        self.paused_by, self.private_by = "", ""  # which person keeps others out; both may be so at once
         self.heard = now  # the holder did something
         self.on_lapse = "leave"  # what becomes of the holder's job if it lapses
         self.silent_s = silent_s
@@ -235,6 +237,16 @@ class Control:
         self._buckets = Buckets(rate, burst)
         self._inputs = (0, "")  # position and author of the last input
         self._inputs_before = (0, "")  # and of the last one by anybody else
+
+    @property
+    def bar(self) -> Bar:
+        """What keeps out whoever is no person, the stronger if it is both."""
+        return Bar.PRIVATE if self.private_by else Bar.PAUSED if self.paused_by else Bar.NONE
+
+    @property
+    def barred_by(self) -> str:
+        """Which person did that."""
+        return self.private_by or self.paused_by
 
     @property
     def state(self) -> State:
@@ -404,20 +416,21 @@ class Control:
             raise NotYourTurn(self.holder.id, self.holder.kind, self.state, self.term)
         return self._change(How.RELEASE, by, NOBODY, now, why=why)
 
-    def bar_others(self, by: Operator, bar: Bar, *, now: float, why: str = "") -> Change | None:
-        """A person pauses whoever is none, or makes the session private; ``Bar.NONE`` ends either. None: it is so."""
-        self._may_type(by, bar.value or "resume")
+    def bar_others(self, by: Operator, bar: Bar, *, on: bool = True, now: float, why: str = "") -> Change | None:
+        """A person pauses whoever is none, or makes the session private; ``on`` False ends that. None: it is so already."""
+        how = (How.PRIVATE if on else How.PUBLIC) if bar is Bar.PRIVATE else (How.PAUSE if on else How.RESUME)
+        self._may_type(by, how.value)
         if not by.person:
-            raise NoControl(bar.value or "resume", by.kind, "only a person pauses, resumes, or changes what is private")
-        if bar is self.bar:
+            raise NoControl(how.value, by.kind, "only a person pauses, resumes, or changes what is private")
+        private = bar is Bar.PRIVATE
+        if on == bool(self.private_by if private else self.paused_by):
             return None
-        if bar is Bar.NONE:
-            how = How.PUBLIC if self.bar is Bar.PRIVATE else How.RESUME
+        if private:
+            self.private_by = by.id if on else ""
         else:
-            how = How.PRIVATE if bar is Bar.PRIVATE else How.PAUSE
-        keeps = self.holder if self.holder.person else NOBODY
-        self.bar, self.barred_by = bar, by.id if bar else ""
-        return self._change(how, by, keeps, now, cuts=bool(bar), why=why)
+            self.paused_by = by.id if on else ""
+        keeps = self.holder if self.holder.person or not on else NOBODY
+        return self._change(how, by, keeps, now, cuts=on, why=why)
 
     def request(self, by: Operator, *, now: float, why: str = "") -> Request | None:
         """``by`` asks for control; who has it, or a person, may give it. None: it has it, or has asked the same."""
@@ -458,7 +471,9 @@ class Control:
         left = self.line.authors if cuts else ()
         if cuts and not any(one.person for one in left):
             self.line.authors = ()  # what stood there is cleared, or it is said that it could not be
-        change = Change(self.term + 1, how, by, holder, self.holder, self.bar, cuts, why, job, left)
+        change = Change(
+            self.term + 1, how, by, holder, self.holder, self.bar, cuts, why, job, left, self.paused_by, self.private_by
+        )
         self.on_lapse = job if how in (How.TAKE, How.CLAIM) and not by.person else "leave"
         self._apply(change, now)
         return change
@@ -477,12 +492,12 @@ class Control:
 
     # ---- over a restart ----
 
-    def restore(self, change: Change, *, barred_by: str, now: float) -> None:
+    def restore(self, change: Change, *, now: float) -> None:
         """Take over a change that an earlier host recorded."""
         if change.term != self.term + 1:
             self._changes.clear()
             self._known_from = change.term
-        self.bar, self.barred_by = change.bar, barred_by
+        self.paused_by, self.private_by = change.paused_by, change.private_by
         self._apply(change, now)
 
     def recover(self, floor: int, *, now: float) -> Change | None:

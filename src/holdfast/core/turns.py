@@ -13,7 +13,7 @@ def body_of(change: Change) -> dict[str, Any]:
     body = {"act": change.how.value, "term": change.term, "state": change.state.value, "by": change.by.id,
             "by_kind": change.by.kind, "holder": change.holder.id, "kind": change.holder.kind,
             "for": change.holder.principal, "former": change.former.id, "former_kind": change.former.kind,
-            "bar": change.bar.value}  # fmt: skip
+            "bar": change.bar.value, "paused_by": change.paused_by, "private_by": change.private_by}  # fmt: skip
     return body | ({"why": change.why} if change.why else {}) | ({"job": change.job} if change.job != "leave" else {})
 
 
@@ -24,7 +24,8 @@ def change_of(body: Mapping[str, Any]) -> Change | None:
         by = Operator(text["by"], text["by_kind"])
         holder = Operator(text["holder"], text["kind"], Role.OPERATE, text["for"]) if text["holder"] else NOBODY
         former = Operator(text["former"], text["former_kind"]) if text["former"] else NOBODY
-        return Change(int(body["term"]), how, by, holder, former, Bar(text["bar"]))
+        kept_out = {"paused_by": text["paused_by"], "private_by": text["private_by"]}
+        return Change(int(body["term"]), how, by, holder, former, Bar(text["bar"]), **kept_out)
     except (KeyError, ValueError, TypeError):
         return None
 
@@ -33,7 +34,6 @@ class Told(NamedTuple):
     """A change as the journal has it."""
 
     change: Change
-    barred_by: str
     position: int
     at_ns: int
 
@@ -70,10 +70,5 @@ class Turns:
     def _changed(self, body: Mapping[str, Any], position: int, at_ns: int) -> None:
         if (change := change_of(body)) is None:
             return
-        barred_by = ""
-        if change.bar:
-            before = self.changes[-1] if self.changes else None
-            barring = change.how in (How.PAUSE, How.PRIVATE) or before is None
-            barred_by = str(body.get("barred_by", change.by.id)) if barring or before is None else before.barred_by
-        self.changes.append(Told(change, barred_by, position, at_ns))
-        self._latest = [{**body_of(change), "barred_by": barred_by}, position, at_ns]
+        self.changes.append(Told(change, position, at_ns))
+        self._latest = [body_of(change), position, at_ns]

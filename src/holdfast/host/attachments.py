@@ -93,7 +93,7 @@ class Attachment:
     @property
     def of(self) -> str:
         """The operator whose it is, as control knows them."""
-        return self.peer.operator.partition("/")[0]
+        return str(self.peer.operator).partition("/")[0]
 
     def start(self, offset: int | None) -> None:
         """Begin at ``offset`` (None: now). Called once, after ``Attached`` was sent."""

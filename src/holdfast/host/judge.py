@@ -100,13 +100,13 @@ class Judge:
 
     def typed(self, author: str, position: int) -> None:
         """The input of ``author`` stands in the journal at ``position``."""
-        self.control.typed(author.partition("/")[0], position)
+        self.control.typed(str(author).partition("/")[0], position)
         if not (isinstance(author, Author) and author.kind == "human"):
             self.takeover.foreign_bytes = True
 
     def heard(self, author: str) -> None:
         """``author`` asked for something: it is there. Keeps its control from lapsing."""
-        self.control.heard_of(author.partition("/")[0], time.monotonic())
+        self.control.heard_of(str(author).partition("/")[0], time.monotonic())
 
     def may_size(self, author: str) -> bool:
         """Tell whether an attachment of ``author`` may give the terminal its size by coming."""
@@ -155,8 +155,8 @@ class Judge:
             case "pause" | "private":
                 change = control.bar_others(by, Bar.PAUSED if act == "pause" else Bar.PRIVATE, now=now, why=why)
             case "resume" | "public":
-                if control.bar is (Bar.PAUSED if act == "resume" else Bar.PRIVATE):
-                    change = control.bar_others(by, Bar.NONE, now=now, why=why)
+                bar = Bar.PAUSED if act == "resume" else Bar.PRIVATE
+                change = control.bar_others(by, bar, on=False, now=now, why=why)
             case _:
                 raise BadMessage(f"there is no act {act!r} of control; nothing was changed")
         if change is not None:
@@ -219,7 +219,7 @@ class Judge:
     def _restore(self, turns: Turns) -> None:
         now = time.monotonic()
         for told in turns.changes:
-            self.control.restore(told.change, barred_by=told.barred_by, now=now)
+            self.control.restore(told.change, now=now)
             self.position, self._since = told.position, told.at_ns / 1e9
         for author, position in turns.inputs:
             self.control.typed(author, position)

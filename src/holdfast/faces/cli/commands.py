@@ -27,6 +27,7 @@ from holdfast.faces.cli import (
     ran,
     reach,
     show,
+    turns,
     waiting,
 )
 from holdfast.faces.cli.main import BRIEF
@@ -334,6 +335,8 @@ cli.add_command(approvals.approve)
 cli.add_command(approvals.deny)
 cli.add_command(approvals.propose)
 cli.add_command(policy.policy)
+for each in turns.COMMANDS:
+    cli.add_command(each)
 cli.add_command(reach.up)
 cli.add_command(pairing.pair)
 cli.add_command(people.share)
