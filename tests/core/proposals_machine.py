@@ -4,6 +4,7 @@ from the story alone, which knows nothing of how core.proposals decides.
 ``act`` is the host in small: it asks ``may_decide``, records, and types what was approved if the ground still holds.
 """
 
+import contextlib
 import hashlib
 from typing import Any, Final, NamedTuple
 
@@ -24,7 +25,7 @@ PROPOSERS, DECIDERS = (
     (AI, AI, AI2, GUEST, BOB, BOB, LAMP),
     (ALICE, ALICE, ALICE, BOB, BOB, AI, AI2, GUEST, LAMP, INSIDE, ODD),
 )
-BOUNDS: Final = Proposing(expire_s=100, pending_max=4)
+BOUNDS: Final = Proposing(expire_s=100, pending_max=2)
 SESSION: Final = "s-1"
 
 data = st.sampled_from((b"make\r", b"rm x\r", b"ls\r"))
@@ -123,6 +124,17 @@ class Machine(RuleBasedStateMachine):
             except HoldError:
                 return
             self.story[number]["decided"] = True
+
+    @precondition(lambda self: self.made)
+    @rule(who=st.sampled_from((ALICE, BOB)))
+    def decide_late(self, who: Subject) -> None:
+        """The newest, just when its time is over, before anybody has looked at the clock."""
+        self.now = max(self.now, self.story[self.made[-1]]["until"])
+        self.decide_now(who, self.made[-1])
+
+    def decide_now(self, who: Subject, number: int) -> None:
+        with contextlib.suppress(HoldError):
+            self.act(who, number, self.known_digest(number), Step.APPROVE, Widen.ONCE)
 
     def known_digest(self, number: int) -> bytes:
         said = self.story[number]

@@ -107,6 +107,20 @@ async def held(session: hf.Session, data: str | bytes) -> NeedsApproval:
     return raised.value
 
 
+async def run(session: hf.Session, line: str, key: str = "") -> wire.Ran:
+    ask = wire.Run(
+        session._ref(),
+        session.id,
+        line,
+        key or line,
+        20.0,
+        term=session.seen.term,
+        basis=wire.Basis(session.seen.input),
+    )
+    ran: wire.Ran = await session._ask(ask, wire.Ran)
+    return ran
+
+
 async def only(session: hf.Session) -> Proposal:
     (found,) = await session.proposals()
     return found
@@ -450,10 +464,11 @@ def test_a_policy_that_cannot_be_read_stops_everybody_but_people(host: Temporary
             policy(host, "")
             (host.folder / "policy.toml").chmod(0o666)
             await mine.release()
+            await theirs.who()
             error = await held(theirs, "y")
             assert "others than you can write it" in error.details["reason"]
             policy(host, "")
-            await theirs.send("z", basis=(await theirs.who()).control and wire.Basis(10**9))
+            await theirs.send("z")
             await mine.kill()
 
     story(told())
@@ -560,18 +575,21 @@ def test_a_command_that_is_run_passes_the_same_gate(host: TemporaryHost) -> None
             host, "[class.ai]\ndefault = 'ask'\n[[allow]]\nwho='ai'\nprogram = 'expr'\n[[deny]]\nprogram = 'touch'\n"
         )
         async with people(host, "ai") as (person, ai):
-            mine = await person.open("runs", argv=SHELL, cwd="/")
-            await shown(mine, "$")
+            mine = await person.open("runs", argv=("bash",), cwd="/", env=host.env)
             theirs = await ai.attach("runs")
             mark = host.folder / "touched"
             with pytest.raises(Denied):
-                await theirs.run(f"touch {mark}")
-            done = await theirs.run("expr 40 + 2")
-            assert done.status == 0
-            with pytest.raises(NeedsApproval):
-                await theirs.run("printf '%s\\n' h''eld")
+                await run(theirs, f"touch {mark}")
+            assert (await run(theirs, "expr 40 + 2")).outcome == "started"
+            with pytest.raises(NeedsApproval) as needs:
+                await run(theirs, "printf '%s\\n' h''eld", key="k")
+            with pytest.raises(NeedsApproval) as again:  # asked again under its key, it is the same proposal
+                await run(theirs, "printf '%s\\n' h''eld", key="k")
+            assert again.value.details == needs.value.details
             assert (await (await only(mine)).approve()).state == "executed"
             await shown(mine, "held")
+            with pytest.raises(AlreadyDecided):
+                await run(theirs, "printf '%s\\n' h''eld", key="k")
             assert not mark.exists()
             await mine.kill()
 

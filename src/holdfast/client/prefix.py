@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 DETACH, HELP, UNKNOWN = "detach", "help", "unknown"
 TAKE, GIVE, PAUSE = "take", "give", "pause"  # control of the session
-_COMMANDS = {"t": TAKE, "T": TAKE, "g": GIVE, "G": GIVE, "p": PAUSE, "P": PAUSE}
+APPROVE = "approve"  # show what waits for approval
+_COMMANDS = {"t": TAKE, "T": TAKE, "g": GIVE, "G": GIVE, "p": PAUSE, "P": PAUSE, "a": APPROVE, "A": APPROVE}
 DEFAULT = "ctrl-\\"
 HOLD_S = 0.015  # seconds an unfinished escape sequence waits for its rest; a lone Esc key waits as long
 SEQUENCE_MAX = 64  # bytes of one key; longer ones are not keys and pass

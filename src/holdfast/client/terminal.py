@@ -130,7 +130,7 @@ class Viewer(Typist):
             self._silent(float(message[1]))
         elif tag in ("witnessed", "set-back"):
             self._compare(witnessing.answered(message), self.session)
-        elif tag in ("attached", "typed", "failed", "controlled"):
+        elif tag in ("attached", "typed", "failed", "controlled", "pending", "decided"):
             getattr(self, "_" + tag)(message)
         elif tag == "ping":
             self.out += lean.pong(message[1])
@@ -170,6 +170,9 @@ class Viewer(Typist):
             self._over(no.details)
         elif self.ever and no.code in PASSING:
             self._broken(no.message)
+        elif self.ever and where.elsewhere(self.path):
+            # Who may not see a session is told that there is none: of one that we saw, that is no news of the session.
+            raise self._right_ended("" if no.code == "no-such-session" else no.message)
         else:
             raise no
 
@@ -308,8 +311,15 @@ class Viewer(Typist):
             self._over(ending)
         elif cause in ("host-stopping", "gone"):
             self._broken(cause)
+        elif cause == "revoked":
+            self._finish(self._right_ended())
         else:
             self._finish(Over(endings.DETACHED, self._leaving(f"by the host: {cause}")))
+
+    def _right_ended(self, why: str = "") -> Over:
+        """Whoever is quicker says it, the host that detaches us or whoever does not let us in again: the status is one."""
+        because = f" ({why})" if why else ""
+        return Over(endings.REFUSED, f"[your right to {self.label} was revoked or has expired{because}; it runs on]")
 
     def _over(self, ending: dict[str, Any]) -> None:
         line = endings.told(str(self.info["name"]), ending, float(self.info.get("created_at", 0)))
@@ -337,13 +347,15 @@ class Viewer(Typist):
         for act in acts:
             if act == DETACH:
                 raise Over(*self._left())
-            if self.overlay == "help":  # any key returns, and is not typed
+            if self.overlay == "asked" and isinstance(act, bytes):
+                self._vote(act)
+            elif self.overlay in ("help", "asked"):  # any key returns, and is not typed
                 self._repaint()
             elif act == HELP:
                 key = prefix_name(self.prefix.code)
                 self._cover(
                     "help",
-                    f"{self.info['name']}: {key} d detach | t take control, g give it back, p pause AI | "
+                    f"{self.info['name']}: {key} d detach | t take control, g give it back, p pause AI, a approvals | "
                     f"{key} twice: type {key} | any key returns",
                     None,
                 )
@@ -374,11 +386,12 @@ class Viewer(Typist):
     # ---- what we say over the session's screen ----
 
     def _cover(self, kind: str, text: str, until: float | None) -> None:
-        """Show ``text`` on the bottom line. What follows is discarded until a repaint takes the line away again."""
+        """Show ``text`` on the bottom lines. What follows is discarded until a repaint takes them away again."""
         rows, cols = self.tty.size()
-        line = f" {text} "[: cols - 1].encode("utf-8", "replace")
+        lines = [f" {line} "[: cols - 1].encode("utf-8", "replace") for line in text.split("\n")[-rows:]]
         self.overlay, self.overlay_until = kind, until
-        self._write(b"\x18\x1b[?2026l\x1b[?6l\x1b[r\x1b[%d;1H\x1b[0;7m\x1b[2K%s\x1b[0m" % (rows, line))
+        over = b"".join(b"\x1b[%d;1H\x1b[2K%s" % (rows - len(lines) + 1 + at, line) for at, line in enumerate(lines))
+        self._write(b"\x18\x1b[?2026l\x1b[?6l\x1b[r\x1b[0;7m" + over + b"\x1b[0m")
 
     def _silent(self, for_s: float) -> None:
         """Our own link says how old the last proof of the host is (never: a socket is open)."""

@@ -11,13 +11,15 @@ from time import monotonic
 from holdfast.client import lean
 from holdfast.client.conversation import Conversation
 from holdfast.client.line import refusal
-from holdfast.client.prefix import GIVE, PAUSE, TAKE, prefix_name
+from holdfast.client.prefix import APPROVE, GIVE, PAUSE, TAKE, prefix_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from holdfast.client.asking import Asking
     from holdfast.client.prefix import Prefix
+    from holdfast.client.tty import Tty
 
 FLYING_MAX = 64  # inputs sent and not yet acknowledged; the host queues 256 for everybody
 PIECE = 1 << 16  # bytes in one input
@@ -63,6 +65,7 @@ class Typist(Conversation):
     attachment: int
     overlay: str
     prefix: Prefix
+    tty: Tty
 
     def __init__(self, path: str, inside: str) -> None:
         super().__init__(path, inside)
@@ -77,8 +80,12 @@ class Typist(Conversation):
         self.asking = ""  # who asked for it last
         self.claimed = ""  # who claimed the free line last
         self.control_ref = 0  # the act of control that is under way
+        self.ballot: Asking | None = None  # what waits for approval, once it was asked for
 
     def _cover(self, kind: str, text: str, until: float | None) -> None:
+        raise NotImplementedError
+
+    def _repaint(self) -> None:
         raise NotImplementedError
 
     # ---- input ----
@@ -112,6 +119,10 @@ class Typist(Conversation):
         if ref == self.control_ref and ref:
             self.control_ref = 0
             self._cover("notice", no.message, monotonic() + NOTICE_S)
+            return True
+        if self.ballot is not None and ref == self.ballot.ref and ref:
+            self.ballot.ref = 0
+            self._cover("notice", no.message, monotonic() + 2 * NOTICE_S)
             return True
         if ref not in self.refs:
             return False
@@ -160,6 +171,8 @@ class Typist(Conversation):
     def _event(self, message: list[Any]) -> None:
         """Something happened in the session; control is what is of interest here."""
         kind, body = message[2], message[6]
+        if kind == "proposal":
+            self._proposed(str(message[5]), body)
         if kind != "control":
             return
         if body.get("act") == "request":
@@ -191,6 +204,8 @@ class Typist(Conversation):
             self._ask_control("take")
         elif act == PAUSE:
             self._ask_control("resume" if self.turn.get("state") == "paused" else "pause")
+        elif act == APPROVE:
+            self._ask_what_waits()
         elif act == GIVE:
             to = self.asking or self.former
             self._ask_control("give" if to else "release", to)
@@ -221,5 +236,43 @@ class Typist(Conversation):
             parts.append("a half-typed line was cleared")
         self._cover("notice", "; ".join(parts), monotonic() + NOTICE_S)
 
+    # ---- what waits for approval (asking) ----
 
-ACTS = (TAKE, GIVE, PAUSE)
+    def _proposed(self, operator: str, body: dict[str, Any]) -> None:
+        """Somebody proposes something: say so, unless another proposal is being looked at."""
+        if self.overlay == "asked" or self.observe or self.prefix.code is None:
+            return
+        what = short(operator, str(body.get("kind", "")), str(body.get("on_behalf_of", "")), self.me)
+        key = prefix_name(self.prefix.code)
+        self._cover("notice", f"{what} asks for approval | {key} a shows it", monotonic() + 2 * NOTICE_S)
+
+    def _ask_what_waits(self) -> None:
+        from holdfast.client.asking import Asking
+
+        self.ballot = self.ballot or Asking()
+        self.ref += 1
+        self.out += self.ballot.ask(self.ref, self.session)
+        self._flush()
+
+    def _pending(self, message: list[Any]) -> None:
+        """Show the oldest that waits, every byte of it."""
+        if self.ballot is None or not (lines := self.ballot.lines(message, *self.tty.size())):
+            return
+        shown = self.ballot.shown is not None
+        self._cover("asked" if shown else "notice", "\n".join(lines), None if shown else monotonic() + NOTICE_S)
+
+    def _vote(self, key: bytes) -> None:
+        """A key was typed while a proposal is shown: it decides about just that, or leaves it."""
+        said = self.ballot.decide(key, self.ref + 1, self.session) if self.ballot is not None else None
+        if said is not None:
+            self.ref += 1
+            self.out += said
+            self._flush()
+        self._repaint()
+
+    def _decided(self, message: list[Any]) -> None:
+        if self.ballot is not None and (text := self.ballot.decided(message)):
+            self._cover("notice", text, monotonic() + NOTICE_S)
+
+
+ACTS = (TAKE, GIVE, PAUSE, APPROVE)

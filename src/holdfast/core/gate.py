@@ -10,7 +10,8 @@ from typing import Final, NamedTuple
 from holdfast.core.identity import Kind
 from holdfast.core.policy import Effect, Form, Match, OnConflict, Policy, Rule, Subject, Verb, texts
 from holdfast.core.proposals import Deed, Grant, Widen
-from holdfast.core.shellwords import Command, Line, invisible, read
+from holdfast.core.shellwords import Command, Line, read
+from holdfast.core.visible import invisible
 from holdfast.core.waiting import SHELLS, Wants
 
 LINES_MAX: Final = 64  # of one input that are looked at

@@ -6,9 +6,10 @@ decides as if the line could be anything. Source: docs/gate.md, "How a command l
 """
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
+
+from holdfast.core.visible import invisible
 
 LINE_MAX: Final = 4095  # characters; more does not fit the kernel's line editor either
 COMMANDS_MAX: Final = 64
@@ -112,11 +113,6 @@ def read(text: str) -> Line:
         return Line(tuple(_commands(text, 0)))
     except _Doubt as doubt:
         return Line((), str(doubt))
-
-
-def invisible(char: str) -> bool:
-    """Tell whether a person cannot see ``char`` for what it is: controls, formats, separators that are no space."""
-    return char != " " and unicodedata.category(char) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs")
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from holdfast.core import gate as rules
 from holdfast.core.control import LINE_S, Act, Bar, Buckets
 from holdfast.core.errors import (
+    AlreadyDecided,
     Denied,
     HoldError,
     InputUnknown,
@@ -188,6 +189,8 @@ class Gate:
                verb: str = "input") -> None:  # fmt: skip
         """Hand ``ask`` to the input lane, after the policy's program was asked if it is to be. Raises HoldError."""
         if (known := self.proposals.asked(client, ask.seq)) is not None:
+            if known.state in SETTLED:
+                raise AlreadyDecided(known.id, known.state.value, known.by)
             raise self._waits(known).error
         lane = self._session.lane
         if not self.consults(operator, verb):

@@ -35,7 +35,7 @@ class PolicyFile:
         """Return what holds now. Asked for every act: one stat(2) while the file stays as it is."""
         try:
             found = os.stat(self.path)
-            seen = (found.st_mtime_ns, found.st_size, found.st_ino)
+            seen = (found.st_ctime_ns, found.st_size, found.st_ino)  # a change of its mode counts too
         except FileNotFoundError:
             seen = None
         except OSError as error:

@@ -162,7 +162,7 @@ class Session:
     def announce(self, record: Record) -> None:
         """Tell those who watch of a record that was appended."""
         for attachment in self.attachments.values():
-            if attachment.wants_events or record.kind == "control":
+            if attachment.wants_events or record.kind in ("control", "proposal"):
                 at, body = record.at_ns / 1e9, dict(record.body)
                 event = wire.Event(attachment.number, record.kind, record.position, at, record.operator, body)
                 attachment.peer.send(event)

@@ -14,29 +14,12 @@ import click
 from holdfast.client import where
 from holdfast.client.connection import Connection, plain
 from holdfast.client.endings import DETACHED, REFUSED, span
-from holdfast.core.shellwords import invisible
+from holdfast.core.visible import visible
 from holdfast.faces.cli.show import clean
 from holdfast.faces.cli.skin import Duration, HoldCommand, fail, json_option, name_argument, say_json, there, width
 
 HASH = 12  # hexadecimal digits of a digest that are shown
 HASH_MIN = 8  # and at least so many must be given to decide by them
-
-
-def visible(data: bytes) -> str:
-    """Return every byte of ``data`` so that it can be seen: ^M for Enter, ^[ for Escape, <U+202E> for what is invisible,
-    \\xff for what is no text, \\\\ for a backslash."""
-    return "".join(_seen(char) for char in data.decode("utf-8", "surrogateescape"))
-
-
-def _seen(char: str) -> str:
-    code = ord(char)
-    if 0xDC80 <= code <= 0xDCFF:
-        return f"\\x{code - 0xDC00:02x}"
-    if code < 32 or code == 127:
-        return f"^{chr(code ^ 64)}"
-    if char == "\\":
-        return "\\\\"
-    return f"<U+{code:04X}>" if invisible(char) else char
 
 
 @click.command(cls=HoldCommand, short_help="What waits for your approval.")
