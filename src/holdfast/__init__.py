@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         Waited,
         Waiting,
     )
+    from holdfast.client.running import CommandFailed, CommandResult, Printed, Running, StillRunning
     from holdfast.client.sdk import Client, Session, connect
     from holdfast.client.until import Until
     from holdfast.core.commands import Command, Prompt
@@ -95,6 +96,9 @@ _HOMES = {
     **dict.fromkeys(_EVENTS, "holdfast.client.events"),
     **dict.fromkeys(_ERRORS, "holdfast.core.errors"),
     **dict.fromkeys(("Command", "Prompt"), "holdfast.core.commands"),
+    **dict.fromkeys(
+        ("CommandFailed", "CommandResult", "Printed", "Running", "StillRunning"), "holdfast.client.running"
+    ),
     "Cursor": "holdfast.core.cursor",
     "Proposal": "holdfast.client.approvals",
     "SessionInfo": "holdfast.wire.messages",
@@ -102,13 +106,14 @@ _HOMES = {
     "until": "holdfast.client",
 }
 __all__ = [
-    "BadLine", "BadName", "BadPattern", "CannotStart", "Client", "Command", "CommandEnded", "CommandStarted",
-    "Cursor", "Denied", "Ended", "Event", "Gap", "Gated", "Happened", "HoldError", "HostUnreachable",
-    "IncompleteLine", "InputUnknown", "Joined", "JournalRolledBack", "Left", "LineBusy", "LineTooLong",
-    "MayNotDecide", "Missed", "NameTaken", "NeedsApproval", "NoSuchSession", "NotAtPrompt", "NotYourTurn",
-    "NothingRan", "OutOfTurn", "Output", "Paused", "Private", "Prompt", "Proposal", "Refused", "Resized", "Screen",
-    "Sent", "Session", "SessionEnded", "SessionInfo", "StaleBasis", "StaleTerm", "Text", "Timeout", "TooFast",
-    "Unmarked", "Until", "Waited", "Waiting", "__version__", "connect", "until",
+    "BadLine", "BadName", "BadPattern", "CannotStart", "Client", "Command", "CommandEnded", "CommandFailed",
+    "CommandResult", "CommandStarted", "Cursor", "Denied", "Ended", "Event", "Gap", "Gated", "Happened", "HoldError",
+    "HostUnreachable", "IncompleteLine", "InputUnknown", "Joined", "JournalRolledBack", "Left", "LineBusy",
+    "LineTooLong", "MayNotDecide", "Missed", "NameTaken", "NeedsApproval", "NoSuchSession", "NotAtPrompt",
+    "NotYourTurn", "NothingRan", "OutOfTurn", "Output", "Paused", "Printed", "Private", "Prompt", "Proposal",
+    "Refused", "Resized", "Running", "Screen", "Sent", "Session", "SessionEnded", "SessionInfo", "StaleBasis",
+    "StaleTerm", "StillRunning", "Text", "Timeout", "TooFast", "Unmarked", "Until", "Waited", "Waiting",
+    "__version__", "connect", "until",
 ]  # fmt: skip
 
 

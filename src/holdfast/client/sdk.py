@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from holdfast.client import approvals, heads, waits, where, witnessing
+from holdfast.client import approvals, heads, running, waits, where, witnessing
 from holdfast.client import control as controlling
 from holdfast.client import events as ev
 from holdfast.client.approvals import Proposal
@@ -22,6 +22,7 @@ from holdfast.client.channel import Channel, Feed
 from holdfast.client.keys import key_bytes
 from holdfast.client.lean import fresh_id, number_after
 from holdfast.client.places import socket_path
+from holdfast.client.running import CommandResult, Running
 from holdfast.client.until import Until
 from holdfast.core.commands import Command, Prompt
 from holdfast.core.cursor import Cursor
@@ -538,6 +539,36 @@ class Session:
         Raises BadPattern, TooMany, HostUnreachable.
         """
         return await waits.wait_for(self, until, timeout=timeout, since=since)
+
+    async def start(
+        self,
+        text: str,
+        *,
+        key: str = "",
+        patience: float = 0.0,
+        unmarked: bool = False,
+        basis: wire.Basis | None = None,
+    ) -> Running:
+        """Have the session's shell run the command line ``text``, and return a handle on it once the shell took it.
+
+        Typed as one unit, at the shell's prompt only; ``patience``: seconds to wait for the prompt. The same ``key`` is
+        typed once, however often and by whichever program of yours it is asked for; by default each call has its own.
+        ``unmarked``: also where the shell does not mark what it runs (then all that is known is when it is quiet again).
+        Raises NotAtPrompt, Unmarked, BadLine: nothing was typed. IncompleteLine, NothingRan: it was, and nothing runs.
+        """
+        return await running.start(self, text, key=key, patience=patience, unmarked=unmarked, basis=basis)
+
+    async def run(
+        self, text: str, *, check: bool = False, timeout: float | None = None, key: str = "", patience: float = 0.0,
+        unmarked: bool = False, most: int = running.MOST, basis: wire.Basis | None = None,
+    ) -> CommandResult:  # fmt: skip
+        """Run ``text`` and return its own output, at most the last ``most`` bytes, and its exit status. See ``start``.
+
+        Raises StillRunning after ``timeout`` seconds, with what there is so far: it goes on. ``check``: CommandFailed
+        for an exit status other than 0.
+        """
+        begun = await running.start(self, text, key=key, patience=patience, unmarked=unmarked, basis=basis)
+        return await begun.wait(timeout, check=check, most=most)
 
     async def kill(self, *, grace: float = 2.0) -> ev.Ended:
         """End it: HUP, TERM, KILL to the whole tree, ``grace`` seconds apart. Returns how it ended."""

@@ -89,7 +89,7 @@ COVERED: Final[Mapping[type[wire.Message], Mapping[str, Callable[[Any], Any]]]] 
         "for_s": float,
     },
     wire.Withdraw: {"proposal": _itself},
-    wire.Run: {"text": _itself, "key": _itself, "unmarked": _itself, "basis": _basis},
+    wire.Run: {"text": _itself, "key": _itself, "patience_s": float, "unmarked": _itself, "basis": _basis},
     wire.Control: {"act": _itself, "to": _itself, "why": _itself, "job": _itself},
 }  # fmt: skip
 

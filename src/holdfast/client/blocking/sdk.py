@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from holdfast.client import control as controlling
 from holdfast.client import events as ev
+from holdfast.client import running
 from holdfast.client import sdk as real
 from holdfast.client.blocking.portal import PORTAL, Mirror
+from holdfast.client.running import CommandResult
 from holdfast.client.sdk import PATIENCE_S
 from holdfast.client.until import Until
 from holdfast.core.commands import Command, Prompt
@@ -27,6 +29,16 @@ def _Proposal() -> type[Proposal]:
     from holdfast.client.blocking.approvals import Proposal
 
     return Proposal
+
+
+if TYPE_CHECKING:
+    from holdfast.client.blocking.running import Running
+
+
+def _Running() -> type[Running]:
+    from holdfast.client.blocking.running import Running
+
+    return Running
 
 
 def connect(path: str | None = None, *, start: bool = True, patience: float = PATIENCE_S, operator: str = "") -> Client:
@@ -304,6 +316,56 @@ class Session(Mirror[real.Session]):
         Raises BadPattern, TooMany, HostUnreachable.
         """
         return PORTAL.call(self._real.wait_for(until, timeout=timeout, since=since))
+
+    def start(
+        self,
+        text: str,
+        *,
+        key: str = "",
+        patience: float = 0.0,
+        unmarked: bool = False,
+        basis: wire.Basis | None = None,
+    ) -> Running:
+        """Have the session's shell run the command line ``text``, and return a handle on it once the shell took it.
+
+        Typed as one unit, at the shell's prompt only; ``patience``: seconds to wait for the prompt. The same ``key`` is
+        typed once, however often and by whichever program of yours it is asked for; by default each call has its own.
+        ``unmarked``: also where the shell does not mark what it runs (then all that is known is when it is quiet again).
+        Raises NotAtPrompt, Unmarked, BadLine: nothing was typed. IncompleteLine, NothingRan: it was, and nothing runs.
+        """
+        return _Running()(
+            PORTAL.call(self._real.start(text, key=key, patience=patience, unmarked=unmarked, basis=basis))
+        )
+
+    def run(
+        self,
+        text: str,
+        *,
+        check: bool = False,
+        timeout: float | None = None,
+        key: str = "",
+        patience: float = 0.0,
+        unmarked: bool = False,
+        most: int = running.MOST,
+        basis: wire.Basis | None = None,
+    ) -> CommandResult:
+        """Run ``text`` and return its own output, at most the last ``most`` bytes, and its exit status. See ``start``.
+
+        Raises StillRunning after ``timeout`` seconds, with what there is so far: it goes on. ``check``: CommandFailed
+        for an exit status other than 0.
+        """
+        return PORTAL.call(
+            self._real.run(
+                text,
+                check=check,
+                timeout=timeout,
+                key=key,
+                patience=patience,
+                unmarked=unmarked,
+                most=most,
+                basis=basis,
+            )
+        )
 
     def kill(self, *, grace: float = 2.0) -> ev.Ended:
         """End it: HUP, TERM, KILL to the whole tree, ``grace`` seconds apart. Returns how it ended."""
