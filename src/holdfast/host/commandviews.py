@@ -52,11 +52,12 @@ class CommandView(Attachment):
         self.position = self.session.head
         if self.over or not self._due or self.credit <= 0 or self.peer.room() == 0:
             return
+        prompt = self._commands.state()  # first: it looks at what was put out, and that may change commands
         full = not self._begun or len(self._owed) > SHOWN
         changed = self._commands.newest(SHOWN) if full else tuple(self._owed.values())
         self._owed.clear()
         self._begun, self._due = True, False
-        message = wire.Shell(self.number, full, changed, self._commands.state())
+        message = wire.Shell(self.number, full, changed, prompt)
         self.peer.send(message)
         self.credit -= message.cost
         self._moved.set()

@@ -53,9 +53,8 @@ __hold_quoted() {  # $1 as it may stand in a mark, into __hold_text
 }
 
 __hold_prompt() {  # runs last of all prompt commands
-  local __hold_status=$? __hold_text=
   {
-    local -
+    local __hold_status=$? __hold_text= -
     set +eux
     local IFS=$' \t\n' ended=
     if ((__hold_ran)); then
@@ -129,7 +128,7 @@ if [[ $__hold_key =~ ^[0-9a-f]{64}$ ]] && ((BASH_VERSINFO[0] * 100 + BASH_VERSIN
     __hold_key=${__hold_key:8}
   done
   if ((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1] >= 501)); then
-    PROMPT_COMMAND=("${PROMPT_COMMAND[@]}" __hold_prompt)
+    PROMPT_COMMAND=("${PROMPT_COMMAND[@]-}" __hold_prompt)  # never the first: whoever sets it as a name sets that one
   else
     PROMPT_COMMAND='__hold_status=$?'${PROMPT_COMMAND:+$'\n'$PROMPT_COMMAND}$'\n''(exit $__hold_status); __hold_prompt'
   fi
