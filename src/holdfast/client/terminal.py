@@ -129,7 +129,7 @@ class Viewer(Typist):
         elif tag == "silent":
             self._silent(float(message[1]))
         elif tag in ("witnessed", "set-back"):
-            self._compare(witnessing.answered(message), self.session)
+            self._compare(witnessing.answered(message))
         elif tag in ("attached", "typed", "failed", "controlled", "pending", "decided"):
             getattr(self, "_" + tag)(message)
         elif tag == "ping":
@@ -151,7 +151,6 @@ class Viewer(Typist):
             self.ever = True
             self.session = self.info["id"]  # a rename must not lead a reconnect astray
             self.tty.raw()
-        self._compare(witnessing.met(self.info), self.session)
         self.attached, self.lost_at, self.started_at = True, None, 0.0
         if self.overlay == "lost":
             self.overlay = ""
@@ -186,6 +185,7 @@ class Viewer(Typist):
             self.pending.clear()
             repaint = b"\x18" + repaint
         self._show(repaint)
+        self._compare_once(self.info, self.attachment)
 
     def _output(self, message: list[Any]) -> None:
         _, _, offset, data = message
