@@ -68,7 +68,9 @@ def write(folder: Path) -> Work:
                 f'echo "stage {stage} taken over by $who."',
             ]
     lines.append("echo the build is whole")
-    return Work(folder, ("bash", "-c", "\n".join(lines)))
+    script = folder / "build.sh"
+    script.write_text("\n".join(lines) + "\n")
+    return Work(folder, ("bash", str(script)))
 
 
 def undisturbed(folder: Path, answers: Sequence[str]) -> list[float]:

@@ -1,6 +1,7 @@
 """Clients of the story that are ours, each a process that can be killed. All reach the session through the relay, with
 nothing but its name and a key of their own."""
 
+import json
 import os
 import select
 import signal
@@ -8,11 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from holdfast.view import cells
 from holdfast.view.engine import Engine
 from tests.faces.realhost import HOLD
 from tests.faces.screen import Screen
+from tests.web import chromium
+from tests.web.desk import OPENED, PAINTED
+
+if TYPE_CHECKING:
+    from tests.acceptance.systems import Entry
 
 WITHIN_S = 60.0
 ROWS, COLS = 60, 100
@@ -54,9 +61,9 @@ class Terminal:
         self._engine.close()
 
 
-def cli(name: str, place: str, env: Mapping[str, str]) -> Terminal:
+def cli(entry: "Entry") -> Terminal:
     """`hold attach`."""
-    return Terminal(name, [*HOLD, "attach", place], env)
+    return Terminal(entry.name, [*HOLD, "attach", entry.place], entry.user().env)
 
 
 _SDK = r"""
@@ -81,17 +88,23 @@ async def main(session, host):
                 sys.stdout.flush()
         await typing
 
-asyncio.run(main(*sys.argv[1].split("@")))
+try:
+    asyncio.run(main(*sys.argv[1].split("@")))
+except KeyboardInterrupt:
+    pass
 """
 
 
 class Script:
     """A Python program that uses the SDK."""
 
-    def __init__(self, name: str, place: str, env: Mapping[str, str]) -> None:
-        self.name, self._seen = name, b""
+    def __init__(self, entry: "Entry") -> None:
+        self.name, self._seen = entry.name, b""
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _SDK, place], env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", _SDK, entry.place],
+            env=entry.user().env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._in, self._out = self._process.stdin, self._process.stdout
@@ -119,3 +132,49 @@ class Script:
         self._process.wait(WITHIN_S)
         self._in.close()
         self._out.close()
+
+
+class Window:
+    """The web client in a browser of its own: in a desktop's window, and as a phone with a touch screen."""
+
+    WIDTH, HEIGHT, PHONE = 1400, 1200, False
+
+    def __init__(self, entry: "Entry") -> None:
+        self.name = entry.name
+        self._browser = chromium.Browser()
+        try:
+            self._page = self._browser.page()
+            self._page.size(self.WIDTH, self.HEIGHT, phone=self.PHONE, scale=2 if self.PHONE else 1)
+            self._page.go(f"{entry.page}/#{entry.code()}")
+            self._page.until("document.querySelectorAll('button.session').length > 0", WITHIN_S)
+            self._page.go(f"{entry.page}/#/{entry.session}")
+            self._page.until(f"!!document.querySelector({json.dumps(OPENED)})", WITHIN_S)
+            self._opened()
+        except BaseException:
+            self._browser.close()
+            raise
+
+    def _opened(self) -> None:
+        self._page.until(PAINTED, WITHIN_S)
+
+    def see(self, text: str) -> None:
+        self._page.until(f"document.querySelector('{OPENED}').textContent.includes({json.dumps(text)})", WITHIN_S)
+
+    def answer(self, text: str) -> None:
+        self._page.write(text + "\n")
+
+    def leave(self) -> None:
+        self._page.close()
+        self._browser.close()
+
+    def kill(self) -> None:
+        self._browser.close()
+
+
+class Phone(Window):
+    WIDTH, HEIGHT, PHONE = 390, 844, True
+
+    def answer(self, text: str) -> None:
+        self._page.tap("form.compose textarea")
+        self._page.do("Input.insertText", text=text)  # as a keyboard on the glass gives it: whole words
+        self._page.tap("form.compose button.send")

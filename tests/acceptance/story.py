@@ -83,7 +83,10 @@ class Report:
         try:
             what()
         except (AssertionError, OSError, LookupError, ValueError, NotImplementedError) as why:
-            self.failed[step] = f"{type(why).__name__}: {why}"[-600:]
+            said = str(why)
+            self.failed[step] = (
+                f"{type(why).__name__}: {said if len(said) < 1600 else said[:800] + ' ... ' + said[-800:]}"
+            )
             return False
         self.held.append(step)
         return True

@@ -1,6 +1,7 @@
 """The systems that are put through the story: ours, and those that the harness must tell apart from it (R80)."""
 
 import contextlib
+import functools
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.acceptance import faces
@@ -19,19 +21,33 @@ from tests.faces.realhost import HOLD
 from tests.faces.test_people import User
 from tests.relay.peers import Relay
 
-Make = Callable[[str, str, Mapping[str, str]], Face]
+
+@dataclass
+class Entry:
+    """What a client of ours is given: the name of the session, and the way to a key of its own. ``page``: where the relay
+    serves the web client."""
+
+    name: str
+    place: str
+    session: str
+    page: str
+    code: Callable[..., str]  # a join code, once
+    user: Callable[[], User]  # another machine's user who has joined with one
+
+
+Make = Callable[[Entry], Face]
 
 
 def bash_of(folder: Path) -> tuple[int, int]:
     """Return pid and start time of the one process that runs the work of ``folder``, as the kernel has it; 0, 0: none."""
-    mark = f"cd {folder}\n".encode()
+    mark = str(folder / "build.sh").encode()
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if words[0] in (b"bash", b"/bin/bash", b"/usr/bin/bash") and any(mark in word for word in words[1:]):
+        if words[0] in (b"bash", b"/bin/bash", b"/usr/bin/bash") and mark in words[1:]:
             found.append(int(entry.name))
     found = [pid for pid in found if started(pid) and _parent(pid) not in found]
     assert len(found) < 2, f"the work runs more than once: {found}"
@@ -61,16 +77,13 @@ class Holdfast:
         self._relay = Relay(folder / "state", "--open").up()
         self._stack.callback(self._relay.kill)
         self._owner.said("host", "link", self._relay.url, "--name", "box")
-        self._members = [self._member(f"operator{turn}") for turn in (1, 2, 3)]
         return self
 
     def __exit__(self, *args: object) -> None:
         self._stack.close()
 
-    def _member(self, name: str) -> User:
-        """Another user, on another machine as far as Holdfast is concerned, whom the owner let in."""
+    def _joined(self, code: str) -> User:
         member = self._stack.enter_context(User())
-        code = self._owner.invited(name, "--kind", "human", "--operate")
         member.joins(code, "box")
         return member
 
@@ -89,7 +102,11 @@ class Holdfast:
         return root, born
 
     def attach(self, turn: int) -> Face:
-        return self._makes[turn - 1](f"operator{turn}", "build@box", self._members[turn - 1].env)
+        name = f"operator{turn}"
+        code = functools.partial(self._owner.invited, name, "--kind", "human", "--operate")
+        page = self._relay.url.replace("ws://", "http://").removesuffix("/relay")
+        session = str(self._session["id"])
+        return self._makes[turn - 1](Entry(name, "build@box", session, page, code, lambda: self._joined(code())))
 
     def live(self) -> Mapping[str, object]:
         live = json.loads(self._owner.said("info", "build", "--json"))["live"]
@@ -99,12 +116,12 @@ class Holdfast:
         evidence = self._owner.folder / "evidence"
         self._owner.said("log", "build", "--export", str(evidence))
         self._owner.said("verify", str(evidence))
-        inputs = json.loads(self._owner.said("log", "build", "--kind", "input", "--json"))
         said: list[tuple[str, str]] = []
-        for each in inputs:
-            by, text = str(each["who"]), str(each["text"])
-            if said and said[-1][0] == by and not said[-1][1].endswith("\r"):
-                said[-1] = (by, said[-1][1] + text)
+        for each in json.loads(self._owner.said("log", "build", "--kind", "input", "--json")):
+            by, text = str(each["who"]).partition(" ")[0], str(each["body"]["data"])
+            assert each["proof"] == "signed", f"{text!r} is not signed by {by}"
+            if said and said[-1][0] == by and not said[-1][1].endswith(("\r", "\n")):
+                said[-1] = (by, said[-1][1] + text)  # a terminal sends key by key
             else:
                 said.append((by, text))
         return [(by, text.strip()) for by, text in said]

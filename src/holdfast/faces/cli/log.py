@@ -134,6 +134,7 @@ def _plain(record: Record, said: Told) -> dict[str, Any]:
         "position": said.position, "at": said.at, "who": said.who, "operator": record.operator, "kind": record.kind,
         "what": said.what, "proof": said.proof, "on_behalf_of": record.body.get("on_behalf_of", ""),
         "generation": record.generation, "epoch": record.epoch, "incarnation": record.incarnation,
+        "body": plain(record.body),
     }  # fmt: skip
 
 

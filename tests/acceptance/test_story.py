@@ -1,0 +1,26 @@
+"""The story t0 to t5 (R18 to R20), told through real clients, a real relay and a real build."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance import building, faces, systems
+from tests.acceptance.story import STEPS, tell
+from tests.remote.conftest import Report
+
+NAMES = ["operator1", "operator2", "operator3"]
+
+
+@pytest.mark.timeout(400)
+def test_a_build_goes_on_from_client_to_client_and_who_did_what_is_known(tmp_path: Path, report: Report) -> None:
+    """R20: begun in a terminal, gone on with in a desktop's window, on a phone, and by a program."""
+    alone, followed = tmp_path / "alone", tmp_path / "followed"
+    alone.mkdir()
+    followed.mkdir()
+    work = building.write(followed)
+    with systems.Holdfast([faces.Window, faces.Phone, faces.Script]) as system:
+        told = tell(system, work)
+    assert told.held and not told.failed, str(told)
+    assert set(told.held) == set(STEPS)
+    undisturbed = building.undisturbed(alone, NAMES)
+    report(f"stages took {work.stages_s} s, undisturbed {undisturbed} s")
