@@ -65,6 +65,8 @@ if TYPE_CHECKING:
         TooFast,
         Unmarked,
     )
+    from holdfast.core.evidence import Report
+    from holdfast.core.telling import Told
     from holdfast.wire.messages import SessionInfo
 
 _EVENTS = (
@@ -101,19 +103,21 @@ _HOMES = {
     ),
     "Cursor": "holdfast.core.cursor",
     "Proposal": "holdfast.client.approvals",
+    "Report": "holdfast.core.evidence",
     "SessionInfo": "holdfast.wire.messages",
+    "Told": "holdfast.core.telling",
     "Until": "holdfast.client.until",
     "until": "holdfast.client",
 }
 __all__ = [
     "BadLine", "BadName", "BadPattern", "CannotStart", "Client", "Command", "CommandEnded", "CommandFailed",
-    "CommandResult", "CommandStarted", "Cursor", "Denied", "Ended", "Event", "Gap", "Gated", "Happened", "HoldError",
-    "HostUnreachable", "IncompleteLine", "InputUnknown", "Joined", "JournalRolledBack", "Left", "LineBusy",
-    "LineTooLong", "MayNotDecide", "Missed", "NameTaken", "NeedsApproval", "NoSuchSession", "NotAtPrompt",
-    "NotYourTurn", "NothingRan", "OutOfTurn", "Output", "Paused", "Printed", "Private", "Prompt", "Proposal",
-    "Refused", "Resized", "Running", "Screen", "Sent", "Session", "SessionEnded", "SessionInfo", "StaleBasis",
-    "StaleTerm", "StillRunning", "Text", "Timeout", "TooFast", "Unmarked", "Until", "Waited", "Waiting",
-    "__version__", "connect", "until",
+    "CommandResult", "CommandStarted", "Cursor", "Denied", "Ended", "Event", "Gap", "Gated", "Happened",
+    "HoldError", "HostUnreachable", "IncompleteLine", "InputUnknown", "Joined", "JournalRolledBack", "Left",
+    "LineBusy", "LineTooLong", "MayNotDecide", "Missed", "NameTaken", "NeedsApproval", "NoSuchSession",
+    "NotAtPrompt", "NotYourTurn", "NothingRan", "OutOfTurn", "Output", "Paused", "Printed", "Private", "Prompt",
+    "Proposal", "Refused", "Report", "Resized", "Running", "Screen", "Sent", "Session", "SessionEnded",
+    "SessionInfo", "StaleBasis", "StaleTerm", "StillRunning", "Text", "Timeout", "Told", "TooFast", "Unmarked",
+    "Until", "Waited", "Waiting", "__version__", "connect", "until",
 ]  # fmt: skip
 
 

@@ -64,6 +64,8 @@ from holdfast.core.errors import StaleTerm as StaleTerm
 from holdfast.core.errors import Timeout as Timeout
 from holdfast.core.errors import TooFast as TooFast
 from holdfast.core.errors import Unmarked as Unmarked
+from holdfast.core.evidence import Report as Report
+from holdfast.core.telling import Told as Told
 from holdfast.wire.messages import SessionInfo as SessionInfo
 
 __all__ = [
@@ -109,6 +111,7 @@ __all__ = [
     "Prompt",
     "Proposal",
     "Refused",
+    "Report",
     "Resized",
     "Running",
     "Screen",
@@ -121,6 +124,7 @@ __all__ = [
     "StillRunning",
     "Text",
     "Timeout",
+    "Told",
     "TooFast",
     "Unmarked",
     "Until",

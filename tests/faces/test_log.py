@@ -98,18 +98,20 @@ def test_output_is_exported_as_asciicast_with_the_time_that_was_kept(host: RealH
     assert at == sorted(at) and at[-1] - at[0] > 0.4
 
 
+@pytest.mark.timeout(900)
 def test_a_host_that_was_set_back_is_noticed_by_whoever_attached_before(host: RealHost) -> None:
     """Promise J7, I8: said on the screen and at the end, again every time, until the user accepts it."""
-    host.new("a", "exec cat")
+    host.new("a", "echo ready; exec cat")
     folder = next((host.folder / "s" / "sessions").iterdir())
     older = host.folder / "older"
     shutil.copytree(folder / "journal", older)
 
     def attached() -> str:
         with Screen([*HOLD, "attach", "a"], host.env) as screen:
-            time.sleep(1.0)  # an attach that has nothing to say has no event; what it says is read at its end
-            screen.type(b"x\x1cd")
-            screen.expect(rb"detached from", timeout=30)
+            screen.expect(rb"ready", timeout=60)
+            screen.read(1.0)  # whether it has more to say has no event
+            screen.type(b"\x1cd")
+            screen.expect(rb"detached from", timeout=60)
             return screen.out.decode(errors="replace")
 
     assert "set back" not in attached()

@@ -25,7 +25,7 @@ async def witnessed(world: World) -> list[tuple[int, bytes]]:
 
 def kept(world: World, session: str, position: int) -> tuple[int, bytes]:
     """The blob at the relay once it holds a checkpoint at ``position`` or later."""
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         for number, blob in story(witnessed(world)):
             found = witness.opened(blob, number, session)
@@ -38,11 +38,12 @@ def kept(world: World, session: str, position: int) -> tuple[int, bytes]:
 async def attached(world: World) -> None:
     """Follow the session from elsewhere until something is said of its record, for a while."""
     async with world.away.connect() as client, await client.attach("a") as session:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(50):
             async for _ in session.events():
                 pass
 
 
+@pytest.mark.timeout(900)
 def test_a_client_that_never_saw_the_later_record_is_told_by_a_relay() -> None:
     """Promise J7, I8: and the host itself says so, until its user accepts it."""
     with World() as world:

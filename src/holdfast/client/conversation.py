@@ -8,7 +8,7 @@ from os import close
 from select import POLLIN, POLLOUT, poll
 from time import monotonic
 
-from holdfast.client import lean, where
+from holdfast.client import lean, where, witnessing
 from holdfast.client.dial import Unreachable, dial
 from holdfast.client.window import receive
 
@@ -39,6 +39,7 @@ class Conversation:
         self.retry_at = 0.0
         self.starter: Any = None  # the process that starts a host, while it does
         self.started_at = 0.0
+        self.compared = 0  # the attachment whose record was compared with what was seen before
         self.warning = ""  # how the host's record is not the one that was seen before, as a line
         self.descriptors: list[int] = []  # that came with what the host said, and were not claimed yet
 
@@ -62,12 +63,22 @@ class Conversation:
 
     # ---- the conversation ----
 
-    def _compare(self, found: str | int, session: str) -> None:
-        """Warn of how the host's record is not the one seen before (in words), or ask it for the position that tells."""
+    def _compare_once(self, info: dict[str, Any], attachment: int) -> None:
+        """Compare the session just attached with what was seen of it before, once its screen is painted."""
+        if attachment == self.compared:
+            return
+        self.compared = attachment
+        found = witnessing.met(info)
         if isinstance(found, int):
             self.ref += 1
-            self.out += lean.witness(self.ref, session, found)
-        elif found and not self.warning:
+            self.out += lean.witness(self.ref, str(info["id"]), found)
+            self._flush()
+        else:
+            self._compare(found)
+
+    def _compare(self, found: str) -> None:
+        """Warn of how the host's record is not the one that was seen before, if it is not."""
+        if found and not self.warning:
             self.warning = f"hold: {found}\n"
             self._warn(found)
 

@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from holdfast.client import approvals, heads, running, waits, where, witnessing
+from holdfast.client import approvals, auditing, running, waits, where, witnessing
 from holdfast.client import control as controlling
 from holdfast.client import events as ev
 from holdfast.client.approvals import Proposal
@@ -26,8 +26,10 @@ from holdfast.client.running import CommandResult, Running
 from holdfast.client.until import Until
 from holdfast.core.commands import Command, Prompt
 from holdfast.core.cursor import Cursor
-from holdfast.core.errors import InputUnknown, JournalRolledBack, NeedsApproval, NoSuchSession, Refused
+from holdfast.core.errors import InputUnknown, NeedsApproval, NoSuchSession, Refused
+from holdfast.core.evidence import Report
 from holdfast.core.ids import SessionId
+from holdfast.core.telling import Told
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
@@ -236,6 +238,14 @@ class Session:
 
     # ---- its commands ----
 
+    def log(self, since: int = 1, *, follow: bool = False) -> AsyncGenerator[Told, None]:
+        """Yield who did what, oldest first, from journal position ``since`` on; with ``follow`` until the session ends."""
+        return auditing.log(self, since, follow=follow)
+
+    async def audit(self) -> Report:
+        """Check the whole record: chain, signatures, checkpoints, the newest head this user saw. ``finding`` None: it holds."""
+        return await auditing.audit(self)
+
     async def commands(self, *, after: int = 0, limit: int = 256, newest: bool = False) -> tuple[Command, ...]:
         """Return at most ``limit`` (256) of the commands its shell ran, with ids above ``after``, oldest first.
 
@@ -290,18 +300,8 @@ class Session:
             assert self._feed.attached is not None
             self.last = self._feed.attached.result().session
             self.seen.learn(self.last.control)
-            await self._compared()
-        return self._feed
-
-    async def _compared(self) -> None:
-        """Compare the host's record with what was seen of it before. Raises JournalRolledBack."""
-        try:
             await witnessing.check(self)
-        except JournalRolledBack:
-            if not self._accept_rollback:
-                await self.detach()
-                raise
-            heads.note(heads.Head(self.id, self.last.journal_position, self.last.journal_head), back=True)
+        return self._feed
 
     async def detach(self) -> None:
         """Leave. The session runs on; ``cursor`` says where to go on."""

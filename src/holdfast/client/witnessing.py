@@ -50,7 +50,8 @@ def said(why: str) -> str:
 
 
 async def check(session: Session) -> None:
-    """Raise JournalRolledBack if the host's record of ``session``, just attached, is not the one seen before."""
+    """Raise JournalRolledBack, detached, if the host's record of ``session``, just attached, is not the one seen before,
+    unless that is accepted: then it is remembered instead."""
     from holdfast.core.errors import JournalRolledBack
     from holdfast.wire import messages as wire
 
@@ -59,5 +60,8 @@ async def check(session: Session) -> None:
     if isinstance(found, int):
         got = await session._ask(wire.Witness(session._ref(), info.id, found), wire.Witnessed)
         found = answered(["witnessed", got.ref, got.session, got.position, got.head, got.first, got.end, got.end_head])
-    if found:
+    if found and session._accept_rollback:
+        heads.note(heads.Head(info.id, info.journal_position, info.journal_head), back=True)
+    elif found:
+        await session.detach()
         raise JournalRolledBack(info.name, found)

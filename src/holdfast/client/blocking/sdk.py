@@ -18,7 +18,9 @@ from holdfast.client.until import Until
 from holdfast.core.commands import Command, Prompt
 from holdfast.core.cursor import Cursor
 from holdfast.core.errors import NeedsApproval
+from holdfast.core.evidence import Report
 from holdfast.core.ids import SessionId
+from holdfast.core.telling import Told
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
@@ -158,6 +160,14 @@ class Session(Mirror[real.Session]):
     def live(self) -> Mapping[str, Any]:
         """Return the live tuple: processes, files, sockets, folder, memory, read from the kernel now."""
         return PORTAL.call(self._real.live())
+
+    def log(self, since: int = 1, *, follow: bool = False) -> Generator[Told, None, None]:
+        """Yield who did what, oldest first, from journal position ``since`` on; with ``follow`` until the session ends."""
+        return PORTAL.iterate(self._real.log(since, follow=follow))
+
+    def audit(self) -> Report:
+        """Check the whole record: chain, signatures, checkpoints, the newest head this user saw. ``finding`` None: it holds."""
+        return PORTAL.call(self._real.audit())
 
     def commands(self, *, after: int = 0, limit: int = 256, newest: bool = False) -> tuple[Command, ...]:
         """Return at most ``limit`` (256) of the commands its shell ran, with ids above ``after``, oldest first.
