@@ -1,6 +1,7 @@
 """The archive on a real disk, and the thread that fills it: bounded, checked, never in anybody's way."""
 
 import asyncio
+import hashlib
 import random
 import threading
 import time
@@ -410,3 +411,21 @@ def test_what_an_earlier_host_left_unarchived_is_archived_though_it_floods(tmp_p
 
     asyncio.run(run())
     archiver.close()
+
+
+def test_digests_of_what_is_stored_are_given_once_and_again_when_a_segment_grew(tmp_path: Path) -> None:
+    """Promise J8."""
+    archive = Archive(tmp_path / "out")
+    data = bytes(range(256)) * (SEGMENT_BYTES // 256) + b"rest"
+    assert archive.append(0, data)
+    [whole] = archive.take_sums(10, whole=True)
+    assert whole == (0, SEGMENT_BYTES, hashlib.sha256(data[:SEGMENT_BYTES]).digest())
+    assert archive.take_sums(10, whole=True) == []
+    assert archive.take_sums(10, whole=False) == [(SEGMENT_BYTES, len(data), hashlib.sha256(b"rest").digest())]
+    assert archive.append(len(data), b"more")
+    assert archive.take_sums(10, whole=False) == [(SEGMENT_BYTES, len(data) + 4, hashlib.sha256(b"restmore").digest())]
+    fresh = Archive(tmp_path / "out")
+    fresh.owe_sums(SEGMENT_BYTES)
+    assert fresh.take_sums(10, whole=False) == [(SEGMENT_BYTES, len(data) + 4, hashlib.sha256(b"restmore").digest())]
+    fresh.owe_sums(0)
+    assert [each.start for each in fresh.take_sums(1, whole=False)] == [0]
