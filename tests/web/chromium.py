@@ -46,7 +46,8 @@ class Page:
     """One tab."""
 
     def __init__(self, browser: "Browser", url: str) -> None:
-        self._socket = connect(url, max_size=None, compression=None)
+        self._stack = contextlib.ExitStack()
+        self._socket = self._stack.enter_context(connect(url, max_size=None, compression=None))
         self._numbers = itertools.count(1)
         self.said: list[str] = []  # errors and warnings of the console
         self.events: list[dict[str, Any]] = []
@@ -171,7 +172,10 @@ class Page:
         path.write_bytes(base64.b64decode(self.do("Page.captureScreenshot", format="png")["data"]))
 
     def close(self) -> None:
-        self._socket.close()
+        """Close the tab."""
+        with contextlib.suppress(Exception):  # it may be gone already
+            self.do("Page.close")
+        self._stack.close()
 
 
 class Browser:
@@ -191,6 +195,9 @@ class Browser:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        # A browser has a machine of its own in life: here others' work shares it, so it goes first where that may be.
+        with contextlib.suppress(OSError):
+            Path(f"/proc/{self._process.pid}/autogroup").write_text("-15")
         self._port = self._listening()
 
     def _listening(self) -> int:

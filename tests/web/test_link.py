@@ -82,9 +82,9 @@ class Path:
             self.now += 0.03
             self.carry(True, 50)
             self.carry(False, 50)
-            if not self.up and not self.down and self.host is not None and not self.host.kept():
-                if not self.core.run("return kept.link.kept()"):
-                    return
+            quiet = not self.up and not self.down and self.host is not None and not self.host.kept()
+            if quiet and not self.core.run("return kept.link.kept()"):
+                return
         raise AssertionError("they never came to an end")
 
     def tells(self, lane: int, data: bytes) -> None:

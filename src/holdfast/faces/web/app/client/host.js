@@ -10,7 +10,7 @@ import * as wire from '../wire/messages.js';
 import { isSigned, signedBy } from '../wire/signing.js';
 import { Bridge } from './bridge.js';
 
-export const CREDIT = 1 << 18; // bytes a terminal may be behind what it has drawn
+export const CREDIT = 1 << 17; // bytes on the way to a terminal that are not drawn: about 10 ms of its work
 const AGAIN_S = 0.05;
 
 /** One attachment, for as long as the page wants it. `on` hears attached, keyframe, output, gap, event, detached and failed. */

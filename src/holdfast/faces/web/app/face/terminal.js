@@ -1,12 +1,11 @@
 /**
  * One session as a terminal: xterm.js at exactly the session's size, drawn as large as its place allows.
  *
- * State, not history: the host may be so far ahead as `CREDIT` allows and no further; whatever it is ahead of that, it sends as a
- * fresh picture. What the terminal itself would answer to a program's questions is swallowed: the host answers, once.
+ * State, not history: the host may be ahead by as much as one frame can draw (`CREDIT`) and no further; whatever it is ahead of
+ * that, it sends as a fresh picture. What the terminal itself would answer to a program's questions is swallowed: the host answers, once.
  */
 
 import { utf8 } from '../core/bytes.js';
-import { CREDIT } from '../client/host.js';
 import { Terminal } from '../vendor/xterm.mjs';
 import { SearchAddon } from '../vendor/addon-search.mjs';
 import { WebLinksAddon } from '../vendor/addon-web-links.mjs';
@@ -43,7 +42,15 @@ function swallowReplies(parser) {
   parser.registerCsiHandler({ final: 't' }, (params) => ![22, 23].includes(params[0]));
   parser.registerDcsHandler({ intermediates: '$', final: 'q' }, yes);
   parser.registerDcsHandler({ intermediates: '+', final: 'q' }, yes);
-  for (const colour of [4, 10, 11, 12]) parser.registerOscHandler(colour, (data) => data.includes('?'));
+  // Every fresh picture gives the colours back. xterm.js makes all its style rules anew for that: only where they were changed.
+  let changed = false;
+  for (const colour of [4, 10, 11, 12]) {
+    parser.registerOscHandler(colour, (data) => {
+      changed ||= !data.includes('?');
+      return data.includes('?');
+    });
+  }
+  for (const back of [104, 110, 111, 112]) parser.registerOscHandler(back, () => !changed);
   parser.registerOscHandler(52, yes); // a program may not touch this device's clipboard
 }
 
@@ -155,12 +162,12 @@ export class TerminalView {
         this.painted = true;
         this.user.onpainted();
       }
-      if (this.taken >= CREDIT / 4) this.#credit();
+      // Once a frame, and only while somebody looks: what is not drawn need not be sent.
+      this.frame ??= requestAnimationFrame(() => {
+        this.frame = null;
+        this.#credit();
+      });
     });
-    this.idle ??= setTimeout(() => {
-      this.idle = null;
-      this.#credit();
-    }, 50);
   }
 
   #credit() {

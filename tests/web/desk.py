@@ -1,0 +1,71 @@
+"""A machine with sessions, and browsers that are let in to it."""
+
+import json
+from typing import Any
+
+from tests.remote.places import World
+from tests.web.chromium import Browser, Page
+
+OPENED = ".opened:not([hidden])"
+PAINTED = "performance.getEntriesByName('holdfast-first-paint').length > 0"
+
+
+class Desk:
+    """``world`` with its relay's page. Pages of one browser are one member: they share its key."""
+
+    def __init__(self, world: World, browser: Browser) -> None:
+        self.world, self.browser = world, browser
+        self.base = world.relay.url.replace("ws://", "http://").removesuffix("/relay")
+        self.pages: list[Page] = []
+
+    def code(self, name: str, kind: str = "human", right: str = "--manage", *more: str) -> str:
+        """A join code for an operator."""
+        done = self.world.hold("operator", "add", name, "--kind", kind, right, "--json", *more)
+        assert done.returncode == 0, done.stderr
+        return str(json.loads(done.stdout)["code"])
+
+    def tab(self, *, width: int = 1280, height: int = 800, phone: bool = False) -> Page:
+        """Another tab, with nothing in it yet."""
+        page = self.browser.page()
+        self.pages.append(page)
+        page.size(width, height, phone=phone, scale=2 if phone else 1)
+        page.scheme("dark")
+        return page
+
+    def join(self, page: Page, code: str) -> None:
+        page.go(f"{self.base}/#{code}")
+        page.until("document.querySelectorAll('button.session').length > 0", 60)
+
+    def session(self, name: str) -> dict[str, Any]:
+        done = self.world.hold("ls", "-a", "--json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = next(each for each in json.loads(done.stdout) if each["name"] == name)
+        return found
+
+    def record(self, name: str) -> list[dict[str, Any]]:
+        """What the journal has of a session."""
+        done = self.world.hold("log", name, "--json")
+        assert done.returncode == 0, done.stderr
+        found: list[dict[str, Any]] = json.loads(done.stdout)
+        return found
+
+    def open(self, page: Page, name: str) -> None:
+        """Go to a session by its id, and return when it is painted."""
+        page.go(f"{self.base}/#/{self.session(name)['id']}")
+        page.until(f"!!document.querySelector({json.dumps(OPENED)})", 40)
+        page.until(PAINTED, 40)
+
+    def close(self) -> None:
+        for page in self.pages:
+            page.close()
+
+
+def screen(page: Page) -> str:
+    """What the terminal of the open session shows."""
+    rows = f"[...document.querySelectorAll('{OPENED} .xterm-rows > div')].map((each) => each.textContent.trimEnd())"
+    return str(page.run(f"{rows}.join('\\n').trimEnd()"))
+
+
+def shows(page: Page, text: str, within_s: float = 20) -> None:
+    """Wait until the terminal shows ``text``."""
+    page.until(f"document.querySelector('{OPENED} .xterm-rows')?.textContent.includes({json.dumps(text)})", within_s)
