@@ -12,7 +12,7 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from holdfast.client import dial, where
+from holdfast.client import dial, following, where
 from holdfast.client.lean import fresh_id
 from holdfast.client.places import socket_path
 from holdfast.client.until import Until
@@ -250,6 +250,47 @@ class Connection:
                 yield True
             if isinstance(message, wire.Detached) and message.attachment == number:
                 return
+        raise HostUnreachable(self.path, "it hung up")
+
+    def signal(self, session: str, number: int) -> None:
+        """Send a signal to the foreground job."""
+        self.ask(wire.Signal(self.ref(), session, number), wire.Done)
+
+    def run(self, session: str, text: str, *, key: str, patience: float, unmarked: bool) -> wire.Ran:
+        """Have the session's shell run ``text``; return once it took it. See ``wire.Run``."""
+        ask = wire.Run(self.ref(), session, text, key, patience, unmarked)
+        return self.ask(ask, wire.Ran, timeout=patience + ANSWER_S)
+
+    def follow_run(
+        self, session: str, follow: following.Following, until: Until, *, since: int, timeout: float | None
+    ) -> Iterator[wire.Output | wire.Gap | wire.Waited]:
+        """Yield the output of what ``run`` began, as it comes, and nothing that is not its own, until ``follow`` is over;
+        in between what ended the waiting for it, which began at output ``since``.
+
+        Raises HostUnreachable when the host hangs up: the caller knows its offset and may ask again.
+        """
+        wait = wire.WaitFor(
+            self.ref(), session, until.inputs, until.patterns, until.quiet_s, until.command_id, timeout, since
+        )
+        self._send(wait)
+        number, credit, follow.asked = self.ref(), 1 << 20, 0
+        self._send(wire.Attach(number, number, session, "stream", None, follow.position, True, credit))
+        for message in self._heard(None):
+            if isinstance(message, wire.Failed) and message.ref in (0, number, wait.ref, follow.asked):
+                raise error_of(message)
+            if isinstance(message, wire.Waited):
+                yield from follow.waited(message.because, message.offset)
+                yield message
+            else:
+                if isinstance(message, wire.Output):
+                    self._send(wire.Credit(number, len(message.data)))
+                yield from follow.heard(message)
+            if follow.over:
+                return
+            if follow.asks:
+                follow.asked = self.ref()
+                self._send(wire.ListCommands(follow.asked, session, until.command_id - 1, 1))
+            self._socket.settimeout(None)
         raise HostUnreachable(self.path, "it hung up")
 
     def stream(self, session: str, offset: int | None) -> Iterator[wire.Output | wire.Gap | wire.Detached]:

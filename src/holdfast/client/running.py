@@ -10,9 +10,10 @@ import signal
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from holdfast.client import until
+from holdfast.client.following import Following, Part
 from holdfast.client.lean import fresh_id
 from holdfast.core.commands import Command
 from holdfast.core.errors import HoldError, SessionEnded, Timeout
@@ -155,34 +156,38 @@ class Running:
 
     async def output(self) -> AsyncGenerator[bytes, None]:
         """Yield its output as it comes, as it is. What is not kept any more is left out."""
-        channel, offset, end = self._session._channel, self.start, None
-        feed = await channel.attach(self._session.id, "stream", offset=offset, observe=True)
-        ending = asyncio.ensure_future(self._session.wait_for(self._over(), since=self.start))
-        taking: asyncio.Task[object] | None = None
+        session, channel = self._session, self._session._channel
+        follow = Following(self.id, self.start)
+        feed = await channel.attach(session.id, "stream", offset=self.start, observe=True)
+        waiting: dict[str, asyncio.Future[Any]] = {
+            "output": asyncio.ensure_future(channel.take(feed)),
+            "end": asyncio.ensure_future(session.wait_for(self._over(), since=self.start)),
+        }
         try:
-            while end is None or offset < end:
-                taking = taking or asyncio.ensure_future(channel.take(feed))
-                await asyncio.wait({taking} if end is not None else {taking, ending}, return_when="FIRST_COMPLETED")
-                if end is None and ending.done():
-                    end = await self._end((await ending).offset)
-                if not taking.done():
-                    continue
-                try:
-                    item, taking = taking.result(), None
-                except StopAsyncIteration:
-                    return
-                if isinstance(item, wire.Gap):
-                    offset = item.end
-                elif isinstance(item, wire.Output):
-                    offset = item.offset + len(item.data)
-                    if data := item.data if end is None else item.data[: max(0, end - item.offset)]:
-                        yield data
+            while not follow.over:
+                if follow.asks:
+                    request = wire.ListCommands(session._ref(), session.id, self.id - 1, 1)
+                    follow.asked = request.ref
+                    waiting["command"] = asyncio.ensure_future(session._ask(request, wire.Commands))
+                await asyncio.wait(waiting.values(), return_when=asyncio.FIRST_COMPLETED)
+                for what in [name for name, task in waiting.items() if task.done()]:
+                    for part in self._take(follow, what, waiting.pop(what)):
+                        if isinstance(part, wire.Output):
+                            yield part.data
+                    if what == "output" and not (feed.over and not feed.items):
+                        waiting["output"] = asyncio.ensure_future(channel.take(feed))
         finally:
-            for task in (taking, ending):
-                if task is not None:
-                    task.cancel()
+            for task in waiting.values():
+                task.cancel()
+            await asyncio.gather(*waiting.values(), return_exceptions=True)
             channel.detach(feed)
             channel.drop(feed)
+
+    @staticmethod
+    def _take(follow: Following, what: str, task: asyncio.Future[Any]) -> list[Part]:
+        if what == "end":
+            return list(follow.waited(task.result().because, task.result().offset))
+        return list(follow.heard(task.result())) if not isinstance(task.exception(), StopAsyncIteration) else []
 
     async def interrupt(self) -> None:
         """Press Ctrl-C for it: SIGINT to what runs in the foreground. Nothing if it is over."""
@@ -203,10 +208,6 @@ class Running:
             return None
         found = await self._session.commands(after=self.id - 1, limit=1)
         return found[0] if found and found[0].id == self.id else None
-
-    async def _end(self, offset: int) -> int:
-        command = await self._command()
-        return command.end if command is not None and command.end is not None else offset
 
     async def _result(self, offset: int, most: int) -> CommandResult:
         command = await self._command()

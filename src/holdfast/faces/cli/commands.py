@@ -26,6 +26,7 @@ from holdfast.faces.cli import (
     policy,
     ran,
     reach,
+    running,
     show,
     turns,
     waiting,
@@ -273,6 +274,7 @@ def tail(name: str, follow: bool, count: int, start: int | None) -> None:
     raise click.exceptions.Exit(exit_status(plain(ending)))
 
 
+cli.add_command(running.run)
 cli.add_command(waiting.wait)
 
 
