@@ -23,7 +23,7 @@ GUEST, LAMP, INSIDE = Subject("o-guest", Who.GUEST), Subject("o-lamp", Who.DEVIC
 ODD: Final = Subject("o-odd", Who.HUMAN, "o-alice")  # a person's key that acts for another
 PROPOSERS, DECIDERS = (
     (AI, AI, AI2, GUEST, BOB, BOB, LAMP),
-    (ALICE, ALICE, ALICE, BOB, BOB, AI, AI2, GUEST, LAMP, INSIDE, ODD),
+    (ALICE, ALICE, ALICE, BOB, BOB, AI, AI2, GUEST, LAMP, INSIDE, ODD, ODD),
 )
 BOUNDS: Final = Proposing(expire_s=100, pending_max=2)
 SESSION: Final = "s-1"

@@ -122,7 +122,7 @@ def test_a_password_is_denied_rather_than_held() -> None:
 
 
 def test_a_broken_policy_lets_people_go_on_and_asks_about_the_rest() -> None:
-    """Promise GA4."""
+    """Promise G4."""
     assert decide(typed("make", subject=HUMAN), Policy(), broken="line 3").effect is ALLOW
     for kind in (Kind.AI, Kind.DEVICE, Kind.SERVICE, Kind.GUEST):
         assert decide(typed("make", subject=Subject("x", kind)), Policy(), broken="line 3").effect is ASK
@@ -148,7 +148,7 @@ def test_a_first_use_is_asked_about_once() -> None:
 
 
 def test_a_grant_answers_what_would_be_asked_and_never_what_is_denied() -> None:
-    """Promise GA5."""
+    """Promise G5."""
     same = Grant(1, AI.operator, Widen.SESSION, Deed("input", b"git push\r"), (), 9e9, "o")
     begins = Grant(2, AI.operator, Widen.PREFIX, Deed("input", b"cc a\r"), ("cc", "-O2"), 9e9, "o")
     grants = [same, begins]

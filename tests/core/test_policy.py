@@ -96,7 +96,7 @@ def test_a_mistake_is_refused_where_it_stands(text: str, line: int, key: str) ->
 
 
 def test_listing_what_is_allowed_needs_a_word_on_the_rest() -> None:
-    """Promise GA4."""
+    """Promise G4."""
     with pytest.raises(BadPolicy, match=r"allowed everything else too"):
         parse('[[allow]]\nwho = "ai"\ncommand = "make"\n')
     parse('[class.ai]\ndefault = "deny"\n[[allow]]\nwho = "ai"\ncommand = "make"\n')

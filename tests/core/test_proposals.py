@@ -39,7 +39,7 @@ def proposed(known: Proposals, position: int = 5, data: bytes = b"make\r", **mor
 
 
 def test_the_machine_holds() -> None:
-    run_state_machine_as_test(Machine, settings=settings(max_examples=120, stateful_step_count=40, deadline=None))
+    run_state_machine_as_test(Machine, settings=settings(max_examples=60, stateful_step_count=40, deadline=None))
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
@@ -65,7 +65,7 @@ def test_each_step_is_in_the_table_or_changes_nothing() -> None:
 
 
 def test_who_decides_what() -> None:
-    """Promise GA2."""
+    """Promise G2."""
     known = Proposals()
     digest = proposed(known)
     for who in (AI, GUEST, AI._replace(operator="o-other"), ALICE._replace(principal="o-x")):

@@ -139,7 +139,7 @@ def test_without_a_policy_an_ai_acts_as_its_grants_say(host: TemporaryHost) -> N
 
 
 def test_what_is_denied_leaves_no_byte(host: TemporaryHost) -> None:
-    """Promise GA1: input, signal and size, for whoever the rule is about and for nobody else; each is on record."""
+    """Promise G1: input, signal and size, for whoever the rule is about and for nobody else; each is on record."""
 
     async def told() -> None:
         policy(host, "[[deny]]\nwho = 'ai'\nwhy = 'hands off'\n")
@@ -163,7 +163,7 @@ def test_what_is_denied_leaves_no_byte(host: TemporaryHost) -> None:
 
 
 def test_what_was_approved_is_typed_by_the_host_once_and_as_it_was_shown(host: TemporaryHost) -> None:
-    """Promise GA2, GA3."""
+    """Promise G2, Promise G3."""
 
     async def told() -> None:
         policy(host, ASK)
@@ -204,7 +204,7 @@ def test_what_was_approved_is_typed_by_the_host_once_and_as_it_was_shown(host: T
 
 
 def test_a_decision_about_what_is_no_longer_so_types_nothing(host: TemporaryHost) -> None:
-    """Promise GA3: somebody else typed, or another program is in the foreground."""
+    """Promise G3: somebody else typed, or another program is in the foreground."""
 
     async def told() -> None:
         policy(host, ASK)
@@ -293,7 +293,7 @@ def test_denied_withdrawn_or_not_decided_in_time_it_is_over(host: TemporaryHost)
 
 
 def test_an_approval_can_reach_to_the_same_again_or_to_a_prefix(host: TemporaryHost) -> None:
-    """Promise GA5."""
+    """Promise G5."""
 
     async def told() -> None:
         policy(host, ASK)
@@ -339,7 +339,7 @@ def test_a_first_use_is_asked_about_and_then_known(host: TemporaryHost) -> None:
 
 
 def test_a_proposal_outlives_the_host(own_host: TemporaryHost) -> None:
-    """Promise GA3: asked of one host, approved at the next, typed once."""
+    """Promise G3: asked of one host, approved at the next, typed once."""
     host = own_host
 
     async def told() -> None:
@@ -366,7 +366,7 @@ def test_a_proposal_outlives_the_host(own_host: TemporaryHost) -> None:
 
 
 def test_a_host_that_dies_between_decision_and_typing_types_nothing_later(own_host: TemporaryHost) -> None:
-    """Promise GA3, R74: the program did not read, so what was approved stood behind a full terminal; the next host says stale."""
+    """Promise G3, R74: the program did not read, so what was approved stood behind a full terminal; the next host says stale."""
     host = own_host
     slow = (sys.executable, "-c", (
         "import os,signal,sys,tty\nsignal.pthread_sigmask(signal.SIG_BLOCK,[signal.SIGUSR1])\ntty.setraw(0)\n"
@@ -449,7 +449,7 @@ def test_what_waits_is_bounded_and_so_is_how_fast_it_comes(host: TemporaryHost) 
 
 
 def test_a_policy_that_cannot_be_read_stops_everybody_but_people(host: TemporaryHost) -> None:
-    """Promise GA4: and it is said."""
+    """Promise G4: and it is said."""
 
     async def told() -> None:
         async with people(host, "ai") as (person, ai):

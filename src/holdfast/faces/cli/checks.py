@@ -201,6 +201,24 @@ def host() -> Check:
     return Check("host", WARN if notes else OK, f"{text}; {notes}" if notes else text)
 
 
+def policy() -> Check:
+    from holdfast.core.policy import BadPolicy, parse
+
+    file = places.here().policy
+    if not file.exists():
+        return Check("policy", OK, "no policy.toml: everybody may have typed what their grants allow")
+    mend = f"mend it (hold policy check {file}); until then everybody but people is asked about"
+    try:
+        if file.stat().st_mode & 0o022:
+            return Check("policy", FAIL, f"{file} can be written by others, so it is not used", f"chmod go-w {file}")
+        found = parse(file.read_bytes().decode())
+    except BadPolicy as error:
+        return Check("policy", FAIL, f"{file}: {error.message}", mend)
+    except (OSError, UnicodeDecodeError) as error:
+        return Check("policy", FAIL, f"{file} cannot be read: {error}", mend)
+    return Check("policy", OK, f"{file}, {len(found.rules)} rules")
+
+
 CHECKS: tuple[tuple[str, Callable[[], Check]], ...] = (
     ("python", python),
     ("runtime folder", runtime),
@@ -208,5 +226,6 @@ CHECKS: tuple[tuple[str, Callable[[], Check]], ...] = (
     ("cgroups", cgroups),
     ("terminal engine", engine),
     ("logout", lingering),
+    ("policy", policy),
     ("host", host),
 )
