@@ -23,7 +23,7 @@ export class Shell {
     this.wanted = '';
     this.list = new SessionList(app, { onopen: (id) => this.go(id), onnew: () => this.fresh() });
     this.tabBar = h('.tabs', { role: 'tablist', 'aria-label': 'Open sessions' });
-    this.stage = h('.place', {}, this.empty = h('main.empty', {}, h('p', {}, 'Choose a session.'), h('p.small', {}, 'Ctrl-K searches. F6 moves between list, screen and details.')));
+    this.stage = h('.place', {}, this.empty = h('main.empty', { 'aria-label': 'No session open' }, h('p', {}, 'Choose a session.'), h('p.small', {}, 'Ctrl-K searches. F6 moves between list, screen and details.')));
     this.status = h('footer.status', { role: 'status' });
     this.skip = h('a.skip', { href: '#', onclick: (event) => { event.preventDefault(); this.views.get(this.current)?.terminal.focus(); } }, 'Skip to the screen');
     this.work = h('.work', { hidden: true }, this.skip, this.list.element, h('.right', {}, this.tabBar, this.stage), this.status);
