@@ -13,6 +13,13 @@ PROMISES = {
     name: (says, source, tests) for name, says, source, tests in LINE.findall((ROOT / "docs/promises.md").read_text())
 }
 
+CARDS = dict(
+    re.findall(
+        r"^## \d\. ([^\n]+)\n(.*?)(?=^## |\Z)", (ROOT / "docs/failure-modes.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+)
+ROWS = ("trigger", "at risk", "guarantee", "hand-off", "refusal", "tests")
+
 
 @cache
 def defined_in(path: str) -> frozenset[str]:
@@ -29,10 +36,28 @@ def test_there_are_promises_and_each_has_a_name_of_its_own() -> None:
 @pytest.mark.parametrize("name", PROMISES)
 def test_every_promise_names_tests_that_exist(name: str) -> None:
     _, _, cell = PROMISES[name]
-    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", cell)
-    assert named, f"promise {name} names no test"
+    assert_named(cell)
+
+
+def assert_named(text: str) -> None:
+    """The tests that ``text`` names are some, and exist."""
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)`", text)
+    assert named, "no test is named"
     missing = [f"{path}::{test}" for path, test in named if not (ROOT / path).exists() or test not in defined_in(path)]
     assert missing == []
+
+
+def test_there_are_nine_failure_modes() -> None:
+    """R78."""
+    assert len(CARDS) == 9
+
+
+@pytest.mark.parametrize("card", CARDS)
+def test_every_failure_mode_has_all_its_rows_and_tests_that_exist(card: str) -> None:
+    """R78."""
+    rows = dict(re.findall(r"^\| ([a-z][a-z -]*) \| (.+) \|$", CARDS[card], re.MULTILINE))
+    assert tuple(rows) == ROWS
+    assert_named(rows["tests"])
 
 
 @pytest.mark.parametrize("name", PROMISES)
