@@ -40,6 +40,12 @@ def test_what_is_no_line_is_refused_and_never_guessed_at(text: str, pasting: boo
         unit(text, pastes=pasting)
 
 
+def test_a_tab_is_pasted_to_fish_as_indentation_only() -> None:
+    assert unit("for i in 1\n\techo $i\nend", pastes=True, tabs=False).count(b"\t") == 1
+    with pytest.raises(BadLine, match="drops"):
+        unit("printf 'a\tb'", pastes=True, tabs=False)
+
+
 @given(_lines, st.booleans())
 def test_a_unit_submits_once_and_holds_the_text_and_nothing_a_line_editor_obeys(text: str, pasting: bool) -> None:
     try:

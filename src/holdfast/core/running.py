@@ -18,8 +18,9 @@ PASTE, PASTE_END = b"\x1b[200~", b"\x1b[201~"
 _SHOWN: Final = 60  # characters of a command that an error repeats
 
 
-def unit(text: str, *, pastes: bool) -> bytes:
-    """Return the bytes that have a shell run ``text``, with Enter. ``pastes``: its line editor takes pasted text as such.
+def unit(text: str, *, pastes: bool, tabs: bool = True) -> bytes:
+    """Return the bytes that have a shell run ``text``, with Enter. ``pastes``: its line editor takes pasted text as such;
+    ``tabs``: also the tabs in it (fish drops them, which only indentation survives).
 
     Several lines, and tabs, are pasted: typed, each line would run by itself, and a tab would complete a name. Raises
     BadLine: empty, too long, with control characters, or in need of pasting where that is not possible.
@@ -43,6 +44,11 @@ def unit(text: str, *, pastes: bool) -> bytes:
         raise BadLine(
             f"it holds the control character U+{ord(wrong):04X}, which a line editor would obey; nothing was typed",
             do="leave it out, or type what you mean with `hold send`",
+        )
+    if not tabs and any("\t" in each.lstrip() for each in line.split("\n")):
+        raise BadLine(
+            "it has a tab within a line, which this shell drops from what is pasted; nothing was typed",
+            do="write \\t where the command understands that, or put it into a file",
         )
     if "\n" not in line and "\t" not in line:
         # Beyond ASCII a line editor in a locale of bytes would take what is typed for keys pressed with Alt.

@@ -31,7 +31,9 @@ AT_ONCE: Final = 1 << 16  # bytes of new output that are looked at without delay
 BEHIND_MAX: Final = 8 << 20  # a flood is left alone until so much of it was not looked at
 PIECE: Final = 1 << 18
 TURN_S: Final = 0.004  # of looking, before others get theirs
-PAUSE_S: Final = 0.025  # between two looks at a flood
+PAUSE_S: Final = 0.025  # between two looks at a flood ...
+LATE_S: Final = 0.1  # ... which is looked at all the same when it went on for so long
+OFTEN: Final = 8  # looks within PAUSE_S: more pieces of output than that are looked at together
 TAKE_S: Final = 30.0  # a shell that did not mark until then did not take its seed
 READ_MAX: Final = 256  # journal records read at once
 
@@ -52,6 +54,8 @@ class Commands:
         self._since = 0  # output before it came before this host: when it came is not known
         self._timer: asyncio.TimerHandle | None = None
         self._looked_for = 0  # head at the last look at a flood
+        self._late_at = 0.0  # when a flood that goes on is looked at all the same
+        self._window, self._looks = 0.0, 0  # since when so many looks were taken
 
     # ---- what it is asked ----
 
@@ -59,6 +63,11 @@ class Commands:
         """Return what the shell does now: everything that the session has put out so far is taken into account."""
         self._look(self._session.output.end, until=time.monotonic() + TURN_S)
         return self._tracker.state()
+
+    @property
+    def shell(self) -> str:
+        """Which shell it is that marks; empty: none does."""
+        return self._shell.kind if self._shell is not None else ""
 
     @property
     def awaited(self) -> bool:
@@ -145,20 +154,28 @@ class Commands:
         except ValueError:  # its link ended a moment ago
             offset = self._session.head
         self._tracker.typed(offset, position, author, data)
+        if self._scanner is None:
+            self._tracker.settle(offset)  # no marks will come: only the line is of interest
 
     def saw(self, head: int) -> None:
         """The session has put out everything up to ``head``."""
         scanner = self._scanner
-        if scanner is None:
+        if scanner is None or self._timer is not None:
             return
-        if self._timer is None and head - scanner.offset <= AT_ONCE:
+        now = time.monotonic()
+        if now - self._window > PAUSE_S:
+            self._window, self._looks = now, 0
+        self._looks += 1
+        if head - scanner.offset <= AT_ONCE and self._looks <= OFTEN:
             self._look(head)
-        elif self._timer is None:
-            self._looked_for = head
-            self._timer = asyncio.get_running_loop().call_later(PAUSE_S, self._look_later)
+            return
+        self._looked_for, self._late_at = head, now + LATE_S
+        self._timer = asyncio.get_running_loop().call_later(PAUSE_S, self._look_later)
 
     def over(self, how: Signal, status: int | None) -> None:
         """The session ends: look at all the rest, and close what ran. Its own ``exit`` has the session's status."""
+        if self._scanner is None:  # it ended while no host was there
+            self.begin()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -194,10 +211,10 @@ class Commands:
         scanner, head = self._scanner, self._session.head
         if scanner is None:
             return
-        pause = PAUSE_S
-        if head == self._looked_for or head - scanner.offset > BEHIND_MAX:
-            self._look(head, until=time.monotonic() + TURN_S)
-            pause = 0.001
+        pause, now = PAUSE_S, time.monotonic()
+        if head == self._looked_for or now >= self._late_at or head - scanner.offset > BEHIND_MAX:
+            self._look(head, until=now + TURN_S)
+            pause, self._late_at = 0.001 if scanner.offset < head else PAUSE_S, now + LATE_S
         self._looked_for = head
         if scanner.offset < self._session.head:
             self._timer = asyncio.get_running_loop().call_later(pause, self._look_later)
@@ -216,6 +233,7 @@ class Commands:
                 self._take(mark)
             if until is not None and time.monotonic() >= until:
                 break
+        self._tracker.settle(scanner.offset)
         if self._tracker.prompt != was:
             self._tell(self._tracker.state(), None)
 

@@ -138,7 +138,8 @@ class Runs:
         session, loop = self._session, asyncio.get_running_loop()
         prompt = session.commands.state()
         marked = prompt.marked and prompt.at_prompt
-        data = running.unit(ask.text, pastes=self._pastes(prompt.since if marked else session.head))
+        pastes = self._pastes(prompt.since if marked else session.head)
+        data = running.unit(ask.text, pastes=pastes, tabs=session.commands.shell != "fish")
         start = session.head
         typed: asyncio.Future[wire.Typed | HoldError] = loop.create_future()
         line = wire.Input(ask.ref, session.id, 1, data, attachment, by.term or ask.term, ask.basis)
