@@ -122,6 +122,8 @@ def test_a_link_makes_a_guest_who_sees_one_session_and_cannot_type(ann: User, be
             *verb, f"build@{place}", *(["1h"] if verb == ["keep"] else ["n"] if verb == ["rename"] else [])
         )
     assert ann.session("build")["output_end"] == before
+    logged = ann.json("log", "build", "--kind", "refused")
+    assert {each["body"]["verb"] for each in logged} == {"input", "kill", "keep", "rename"}  # type: ignore[attr-defined]  # R63
     assert ben.said("join", link).startswith("hold attach --observe build@")  # once more is the same profile
     assert [each["name"] for each in ben.json("profile", "ls")].count(place) == 1  # type: ignore[attr-defined]
 

@@ -169,6 +169,30 @@ def test_an_observer_neither_types_nor_sizes() -> None:
     on_a_host(story)
 
 
+def test_what_an_observer_was_refused_is_on_record_and_does_not_fill_it() -> None:
+    """R63: the first at once, of many how many."""
+    from holdfast.core.journal import decoded
+
+    async def refused(line: Talk) -> list[dict[str, object]]:
+        records = map(decoded, (await line.ask(wire.ReadJournal, session="seen", limit=1000)).records)
+        return [each.body for each in records if each.kind == "refused"]
+
+    async def story(one: Machine, line: Talk) -> None:
+        await line.open("cat", name="seen")
+        await line.attach("seen", "terminal", size=wire.Size(10, 40), observe=True)
+        for number in range(200):
+            with pytest.raises(errors.Refused, match="observer"):
+                await line.type("seen", b"x", attachment=1)
+            if not number:
+                assert await refused(line) == [{"verb": "input", "reason": "observes", "count": 1}]
+        async with asyncio.timeout(30):
+            while sum(each["count"] for each in await refused(line)) < 200:  # type: ignore[misc]
+                await asyncio.sleep(0.1)
+        assert len(await refused(line)) < 20
+
+    on_a_host(story)
+
+
 def test_the_driver_sizes_the_terminal_and_leaving_does_not() -> None:
     """R31."""
 

@@ -109,6 +109,11 @@ def _typed(body: Mapping[str, Any]) -> str:
     )
 
 
+def _refused(body: Mapping[str, Any]) -> str:
+    often = f", {body['count']} times since the last word of it" if body["count"] > 1 else ""
+    return f"was refused to {text(body['verb'], 40)} ({text(body['reason'], 40)}{often})"
+
+
 def _ended(body: Mapping[str, Any]) -> str:
     status = f", status {body['status']}" if body.get("status") is not None else ""
     return f"{text(body['how'])}{status}" + (f": {text(body['why'])}" if body.get("why") else "")
@@ -134,6 +139,7 @@ _SAY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     Kind.RESIZE: lambda body: f"resized to {body['cols']}x{body['rows']}",
     Kind.SIGNAL: lambda body: f"sent signal {body['signal']} to {'the whole tree' if body.get('tree') else 'the foreground'}",
     Kind.ENDED: _ended,
+    Kind.REFUSED: _refused,
     Kind.KILL: lambda body: f"asked for its end ({text(body['why'])})",
     Kind.RENAME: lambda body: f"renamed it from {text(body['from'], 80)} to {text(body['to'], 80)}",
     Kind.HOST_GENERATION: lambda body: f"host generation {body['generation']} took over",

@@ -303,11 +303,20 @@ class Client:
                 verb = "propose"
                 no = objection(Act(verb, act.session, named), self.authority, now=now, revoked=revoked) and no
             if no is not None:
+                # Of a session that the asker may not look on there is no trace, as if there were no session (I9).
+                if session is not None and not isinstance(no, NoSuchSession):
+                    self._note_refused(session, message, str(no.details.get("reason", no.code)))
                 raise no
         if session is None:
             raise NoSuchSession(named)
         session.judge.shows(self.operator, verb)
         return session, verb
+
+    def _note_refused(self, session: "Session", message: wire.ToHost, reason: str) -> None:
+        """Have it on record that something was tried that would have changed ``session`` (R63)."""
+        verb = signing.verb_of(message)
+        if verb in signing.SIGNED:
+            self._host.refusing.note(session.id, self.operator, verb, reason)
 
     def _observes(self, message: wire.ToHost) -> bool:
         """Whether it changes nothing but the asker's own view."""
@@ -399,6 +408,8 @@ class Client:
                     raise BadMessage("the attachment is on another session than the input")
             else:
                 session = held[0]
+            if held is not None and held[1].observe:
+                self._note_refused(session, message, "observes")  # it will be
             session.type(
                 message, client=self.client, operator=author, attachment=held[1] if held else None, answer=answer
             )

@@ -40,6 +40,7 @@ from holdfast.host.journal import Journal
 from holdfast.host.notary import Notary
 from holdfast.host.output import Output
 from holdfast.host.policyfile import PolicyFile
+from holdfast.host.refusing import Refusing
 from holdfast.host.relays import Relays
 from holdfast.host.session import Session
 from holdfast.host.store import Sheet, Shelf
@@ -89,6 +90,7 @@ class Host:
         self.clients: set[Client] = set()
         self.relays = Relays(self)
         self.witness = Witness(self, places.state / "witness")
+        self.refusing = Refusing(self)
         self.invitations = Invitations(self, places.state / "identity" / "invitations")
 
     # ---- beginning and end ----
@@ -148,6 +150,7 @@ class Host:
         """Let go of everything; sessions run on, held by their holders."""
         self.stopping = True
         self.invitations.close()
+        self.refusing.close()
         await self.relays.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_S):
