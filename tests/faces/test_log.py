@@ -111,8 +111,7 @@ def test_a_host_that_was_set_back_is_noticed_by_whoever_attached_before(host: Re
             screen.expect(rb"ready", timeout=60)
             screen.read(1.0)  # whether it has more to say has no event
             screen.type(b"\x1cd")
-            screen.expect(rb"detached from", timeout=60)
-            return screen.out.decode(errors="replace")
+            return screen.expect(rb".*detached from", timeout=60)[0].decode(errors="replace")
 
     assert "set back" not in attached()
     host.hold("send", "a", "more")

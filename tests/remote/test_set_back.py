@@ -46,7 +46,10 @@ async def attached(world: World) -> None:
 @pytest.mark.timeout(900)
 def test_a_client_that_never_saw_the_later_record_is_told_by_a_relay() -> None:
     """Promise J7, I8: and the host itself says so, until its user accepts it."""
-    with World() as world:
+    with World(link=False) as world:
+        (world.folder / "host.toml").write_text("witness_s = 0.1\n")
+        world.link(world.relay.url)
+        world.away = world.machine(world.relay.url)
         world.run_in("a", "cat")
         session = json.loads(world.hold("ls", "--json").stdout)[0]["id"]
         world.hold("host", "down")

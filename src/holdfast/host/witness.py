@@ -5,11 +5,12 @@ it saw a higher one means that this host's state was restored from an older copy
 over it until the user accepts it, so that clients go on noticing too.
 """
 
+import asyncio
 import logging
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from holdfast.core import witness
 from holdfast.core.errors import HoldError
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from holdfast.host.host import Host
 
 log = logging.getLogger(__name__)
-
-EVERY_S: Final = 300.0
 
 
 class Witness:
@@ -56,14 +55,21 @@ class Witness:
         found = {each.id: said for each in self._latest() if (said := each.journal.bound.newest)}
         if found == self._told:
             return
-        self._due = time.monotonic() + EVERY_S
+        self._due = time.monotonic() + self._host.config.witness_s
+        self._told = found
+        self._host.spawn(self._publish(found), "witness")
+
+    async def _publish(self, found: dict[str, bytes]) -> None:
+        number = self.number + 1
         try:
-            write_durably(self._path, str(self.number + 1).encode())
-        except (OSError, HoldError) as error:
-            log.warning("relays are not told where journals stand: %s", error)
+            await asyncio.to_thread(
+                write_durably, self._path, str(number).encode()
+            )  # first: no number means two things
+        except HoldError as error:
+            log.warning("relays are not told where journals stand: %s", error.message)
+            self._told = {}
             return
-        self.number += 1
-        self._told, self.blob = found, witness.sealed(list(found.items()), self.number, os.urandom)
+        self.number, self.blob = number, witness.sealed(list(found.items()), number, os.urandom)
         self._host.relays.witness()
 
     def _latest(self) -> "list[Session]":
