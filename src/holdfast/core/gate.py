@@ -168,7 +168,7 @@ def _same(grant: Grant, deed: Deed) -> bool:
 
 
 def _rules(asked: Asked, act: Reading, policy: Policy) -> list[Rule]:
-    return [rule for rule in policy.rules if rule.about(asked.subject, act.verb, act.form, asked.session)]
+    return [rule for rule in policy.rules_about(asked.subject) if rule.about(act.verb, act.form, asked.session)]
 
 
 def _said(rule: Rule, effect: Effect, more: str = "") -> Decision:

@@ -182,6 +182,9 @@ class Pattern:
     def match(self, command: Command, *, wide: bool) -> Match:
         """Compare. ``wide`` is for rules that stop something, narrow for those that let it pass."""
         words = command.words
+        program = command.program if wide and not self._folder else words[0].text
+        if (first := self._words[0]) is not None and not first.fullmatch(program):
+            return Match.NO  # most rules are about other programs, and what runs is always sure
         if wide and not self._folder:
             words = (Word(command.program, words[0].sure), *words[1:])
         if not wide and (command.files or [each.text for each in command.assigns if each.sure] != self.assigns):
@@ -267,11 +270,10 @@ class Rule(NamedTuple):
     sessions: tuple[re.Pattern[str], ...]
     why: str
 
-    def about(self, subject: Subject, verb: Verb, form: Form | None, session: str) -> bool:
-        """Tell whether the rule speaks of such an act at all, its command aside."""
+    def about(self, verb: Verb, form: Form | None, session: str) -> bool:
+        """Tell whether the rule speaks of such an act of whom it is about, its command aside."""
         return (
-            subject.is_one_of(self.who)
-            and (not self.verbs or verb in self.verbs)
+            (not self.verbs or verb in self.verbs)
             and (not self.forms or form in self.forms)
             and (not self.patterns or form is Form.COMMAND)
             and (not self.sessions or any(name.fullmatch(session) for name in self.sessions))
@@ -316,6 +318,7 @@ class Policy:
         self.proposals, self.conflict, self.program = proposals, conflict, program
         self._settled: dict[Subject, Settled] = {}
         self._silent: dict[Subject, bool] = {}
+        self._about: dict[Subject, tuple[Rule, ...]] = {}
 
     def treatment(self, subject: Subject) -> Settled:
         """Return how ``subject`` is treated where no rule speaks.
@@ -348,6 +351,15 @@ class Policy:
         return Settled(
             default, keys, first("line") or keys, first("signal") or other, first("resize") or other, first_use
         )
+
+    def rules_about(self, subject: Subject) -> tuple[Rule, ...]:
+        """Return the rules that speak of ``subject``, in the order deny, ask, allow."""
+        known = self._about.get(subject)
+        if known is None:
+            if len(self._about) > 1024:
+                self._about.clear()
+            known = self._about[subject] = tuple(rule for rule in self.rules if subject.is_one_of(rule.who))
+        return known
 
     def silent(self, subject: Subject) -> bool:
         """Tell whether nothing in the policy can stop ``subject``: what most people's keystrokes ask."""

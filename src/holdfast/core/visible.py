@@ -13,7 +13,9 @@ _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs")
 
 def invisible(char: str) -> bool:
     """Tell whether a person cannot see ``char`` for what it is: controls, formats, separators that are no space."""
-    return char != " " and unicodedata.category(char) in _UNSEEN
+    if " " <= char <= "~":
+        return False
+    return unicodedata.category(char) in _UNSEEN
 
 
 def visible(data: bytes) -> str:
