@@ -71,6 +71,8 @@ class Machine(RuleBasedStateMachine):
         if change is not None:
             self.changes.append(change)
             self.heard = self.now
+            if change.cuts and not any(one.person for one in self.standing):
+                self.standing = ()  # a takeover takes a half-typed line of an AI off
 
     def _tell(self, by: Operator) -> None:
         self.knows[by.id], self.saw[by.id] = self.control.term, self.position
@@ -89,18 +91,16 @@ class Machine(RuleBasedStateMachine):
             self.heard = self.now
         self.spent.setdefault(by.id, []).append(self.now)
         if verb == "input":
-            self._wrote(by, term, data, basis, change)
+            self._wrote(by, term, data, basis)
         return True
 
-    def _wrote(self, by: Operator, term: int, data: bytes, basis: int, change: Change | None) -> None:
+    def _wrote(self, by: Operator, term: int, data: bytes, basis: int) -> None:
         self.position += 1
         foreign = max((each.position for each in self.written if each.by.id != by.id), default=0)
         control, standing = self.control, self.standing
-        if change is not None and change.cuts and not any(one.person for one in standing):
-            standing = ()
         self.written.append(
             Written(by, term, control.term, control.holder.id, control.bar, self.position, basis, foreign, data, self.now,
-                    standing if self.now - self.typed_at < LINE_S or not by.person else ())
+                    standing if self.now - self.typed_at < LINE_S else ())
         )  # fmt: skip
         control.typed(by.id, self.position)
         self.queue.append((by, control.term))

@@ -24,8 +24,10 @@ def change_of(body: Mapping[str, Any]) -> Change | None:
         by = Operator(text["by"], text["by_kind"])
         holder = Operator(text["holder"], text["kind"], Role.OPERATE, text["for"]) if text["holder"] else NOBODY
         former = Operator(text["former"], text["former_kind"]) if text["former"] else NOBODY
-        kept_out = {"paused_by": text["paused_by"], "private_by": text["private_by"]}
-        return Change(int(body["term"]), how, by, holder, former, Bar(text["bar"]), **kept_out)
+        paused, private = text["paused_by"], text["private_by"]
+        return Change(
+            int(body["term"]), how, by, holder, former, Bar(text["bar"]), paused_by=paused, private_by=private
+        )
     except (KeyError, ValueError, TypeError):
         return None
 
