@@ -28,7 +28,7 @@ OURS: Final = {
     "host": ["core", "wire", "view", "edge", "holder.protocol"],
     "client": ["core", "wire", "edge"],
     "faces": ["core", "client"],
-    "sync": ["core", "client"],
+    "sync": ["core", "client", "wire"],
     "testing": ["core", "client", "sync", "host.cgroups"],
 }
 # Layer -> what it may import from outside the standard library.
@@ -41,7 +41,7 @@ OTHERS: Final = {
     "edge": ["cryptography", "websockets"],
     "host": ["msgspec", "zstandard", "cryptography", "re2"],
     "client": ["msgspec", "cryptography"],
-    "faces": ["msgspec", "click", "segno"],
+    "faces": ["msgspec", "click", "segno", "mcp", "mcp_types", "uvicorn"],
     "sync": [],
     "testing": ["pytest"],
 }
@@ -103,6 +103,36 @@ def test_imports_point_one_way(path: Path) -> None:
         return
     wrong = [f"line {line}: {what}" for line, what in imports(path, tree) if not allowed(layer, what)]
     assert wrong == [], f"{layer}/ may import of ours {[layer, *OURS[layer]]}, from outside {OTHERS[layer]}"
+
+
+MCP_OURS: Final = (
+    "holdfast.faces.mcp", "holdfast.client.ai", "holdfast.client.keys", "holdfast.client.until", "holdfast.core.errors",
+    "holdfast.core.plain",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "faces" / "mcp").glob("*.py")), ids=lambda path: path.name)
+def test_the_mcp_face_is_a_client_like_any_other(path: Path) -> None:
+    """Promise M8: it has the public SDK, its own keys, names of keys and words of errors, and no other way in (R58)."""
+    import holdfast
+
+    ours = [each.what for each in imports(path, ast.parse(path.read_text())) if each.what.startswith("holdfast")]
+    inside = [what for what in ours if not any(what == one or what.startswith(f"{one}.") for one in MCP_OURS)]
+    assert {
+        what for what in inside if what.removeprefix("holdfast").lstrip(".") not in ("", *holdfast.__all__)
+    } == set()
+
+
+def test_one_module_alone_knows_the_mcp_package() -> None:
+    """It takes seconds to import: `hold mcp` loads it, and no other command does."""
+    heavy = {"mcp", "mcp_types", "uvicorn"}
+    found = {
+        str(path.relative_to(PACKAGE))
+        for path in MODULES
+        for each in imports(path, ast.parse(path.read_text()))
+        if each.what.partition(".")[0] in heavy
+    }
+    assert found == {"faces/mcp/serve.py"}
 
 
 @pytest.mark.parametrize(

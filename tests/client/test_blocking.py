@@ -173,8 +173,8 @@ from holdfast import sync
 with sync.connect(sys.argv[1]) as client:
     session = client.attach("sleeper")
     for attempt in (lambda: session.wait(), lambda: list(session.events())):
-        print("waiting", flush=True)
         try:
+            print("waiting", flush=True)
             attempt()
         except KeyboardInterrupt:
             print("interrupted", flush=True)

@@ -77,14 +77,21 @@ def allow(name: str, limits: Limits, *, path: str | None = None) -> Operator:
     enrolment.outside()
     with Connection(path) as host:
         person = _person(host, enrolment.identity_of(host))
-    forget(person, name)
+    _forget(person, name)
     now = int(time.time())
     _make(person, name, limits, now)
     return _renewed(person, store(name), name, now)
 
 
-def forget(person: Store, name: str) -> None:
-    """Take back what the AI operator ``name`` has, if there is one, and remove its keys."""
+def forget(name: str, *, path: str | None = None) -> None:
+    """Take back what the AI operator ``name`` has, if there is one, and remove its keys. What it started runs on."""
+    enrolment.outside()
+    with Connection(path) as host:
+        person = _person(host, enrolment.identity_of(host))
+    _forget(person, name)
+
+
+def _forget(person: Store, name: str) -> None:
     if name not in profiles(acting_folder()):
         return
     mine = store(name)
@@ -108,7 +115,7 @@ def _person(host: Connection, who: wire.Identity) -> Store:
             return found
     raise Refused(
         "this machine's host is of a tenant in which you are no person, so no AI can act for you here; nothing was made",
-        do="ask there for `hold operator add NAME --kind ai`, `hold join CODE`, then use `hold mcp --profile NAME`",
+        do="use it on the machine where you are one, and reach this one as NAME@HOST",
     )
 
 

@@ -40,6 +40,7 @@ class TemporaryHost:
             **os.environ,
             "HOLDFAST_RUNTIME_DIR": str(self.folder / "r"),
             "HOLDFAST_STATE_DIR": str(self.folder / "s"),
+            "HOLDFAST_CONFIG": str(self.folder / "host.toml"),  # and the policy beside it: need not exist
         }
         self.env.pop("HOLDFAST_SESSION", None)
         self._daemon: subprocess.Popen[bytes] | None = None
