@@ -70,6 +70,12 @@ def test_an_ai_elsewhere_is_held_and_a_person_elsewhere_approves(box: World, oth
     approval, executed = records(box, "robots", "decision")
     assert signed(proposal) and signed(approval) and proposal.key != approval.key
     assert (approval.body["digest"], executed.operator) == (proposal.body["digest"], "host")
+    export = str(box.folder / "robots.export")
+    assert box.hold("log", "robots", "--export", export).returncode == 0
+    verified = box.hold("verify", export)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    told = box.hold("log", "robots").stdout
+    assert "proposed input beep^[" in told and f"approved proposal {number}" in told, told
     (typed,) = records(box, "robots", "input")
     assert (typed.operator, typed.body["proposal"]) == (proposal.operator, proposal.position)
 

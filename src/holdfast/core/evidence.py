@@ -14,6 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from holdfast.core import checkpoints, identity, signed
+from holdfast.core.approved import Approvals, signed_as
 from holdfast.core.checkpoints import Checkpoint, sums_of
 from holdfast.core.errors import HoldError
 from holdfast.core.journal import (
@@ -156,6 +157,7 @@ class Fault(enum.StrEnum):
     STATEMENT = "statement"  # what was signed is about something else than the record
     COMMITMENT = "commitment"  # the record does not hold what was signed
     AUTHOR = "author"  # the key is another operator's, or an operator's action carries no signature
+    APPROVAL = "approval"  # what was done on approval was not proposed, or not approved, so
     CHECKPOINT = "checkpoint"  # the host's signed head is not the head here, or not signed by the host
     ROLLED_BACK = "rolled-back"  # a head that was seen before is not in it
     OUTPUT = "output"  # a piece of output has another digest than the record
@@ -192,13 +194,16 @@ class Report(NamedTuple):
     unproven: tuple[str, ...]
 
 
-MUST_BE_SIGNED: Final = frozenset({Kind.INPUT, Kind.SIGNAL, Kind.KILL, Kind.KEEP, Kind.RENAME, Kind.BORN})
+MUST_BE_SIGNED: Final = frozenset(
+    {Kind.INPUT, Kind.SIGNAL, Kind.KILL, Kind.KEEP, Kind.RENAME, Kind.BORN, Kind.PROPOSAL, Kind.DECISION}
+)
 """By an operator with a key. Others of its records (attach, a resize by attaching) follow from no signed action."""
 # Kind of record -> verbs of the statements that can lead to it. A kind that is not here may come from any.
 VERBS: Final[Mapping[str, frozenset[str]]] = {
     Kind.INPUT: frozenset({"input", "run", "propose"}), Kind.RESIZE: frozenset({"resize", "propose"}),
     Kind.SIGNAL: frozenset({"signal", "control", "propose"}), Kind.KILL: frozenset({"kill"}), Kind.KEEP: frozenset({"keep"}),
     Kind.RENAME: frozenset({"rename"}), Kind.BORN: frozenset({"open"}), Kind.CONTROL: frozenset({"control", "input", "run"}),
+    Kind.PROPOSAL: frozenset({"propose", "input", "run", "signal", "resize"}), Kind.DECISION: frozenset({"decide", "withdraw"}),
 }  # fmt: skip
 _NUMBERS: Final = struct.Struct(">QQQ")
 _COMMITMENT_BYTES: Final = 32
@@ -236,6 +241,7 @@ class _Check:
         self.wanted = {each.position: each for each in heading.seen}
         self.sums: list[tuple[int, int, bytes]] = []
         self.output = 0
+        self.approvals = Approvals(heading.session)
 
     def run(self, records: Sequence[bytes], output: Iterable[tuple[int, bytes]]) -> Report:
         chain, broken = self._chained(records)
@@ -332,6 +338,10 @@ class _Check:
             self.sums += sums_of(record.body)
         if record.kind == Kind.INPUT and is_withheld(record.body):
             self.withheld += 1
+        self.approvals.saw(record)
+        if self.approvals.answers(record) and not _claims(record):
+            why = self.approvals.objection(record)
+            return Finding(record.position, Fault.APPROVAL, why) if why is not None else None
         if _claims(record):
             return self._signed(record, genuine=next(self.true))
         if record.operator.startswith("o-") and record.kind in MUST_BE_SIGNED:
@@ -390,7 +400,7 @@ class _Check:
             return f"what was signed is of epoch {epoch}, the record of {record.epoch}"
         if verbs is not None and said.verb not in verbs:
             return f"what was signed is {said.verb!r}, and the record says {record.kind}"
-        if said.verb == "input" and record.kind == Kind.INPUT:
+        if said.verb == "input" and record.kind in (Kind.INPUT, Kind.PROPOSAL):
             body = record.body
             if (said.client, said.seq) != (body.get("client"), body.get("seq")):
                 return "what was signed is another input"
@@ -407,7 +417,8 @@ class _Check:
         if not isinstance(action, bytes):
             if said.verb != "input":
                 return None  # of a host that did not keep it
-            action = _encoder.encode(["input", body.get("data")])
+            data = body["deed"][1] if record.kind == Kind.PROPOSAL else body.get("data")
+            action = _encoder.encode(["input", data])
         if hashlib.sha256(record.salt + action).digest() != record.statement[-_COMMITMENT_BYTES:]:
             return "what the record holds is not what was signed"
         self.opened += 1
@@ -477,6 +488,8 @@ def _difference(record: Record, action: bytes) -> str | None:
     try:
         verb, *fields = msgspec.msgpack.decode(action)
         match verb:
+            case _ if (found := signed_as(record, verb, fields)) is not None:
+                same = found
             case "input":
                 same = fields[:1] == [body.get("data")]
             case "signal":

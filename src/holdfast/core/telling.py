@@ -129,6 +129,22 @@ def _output(body: Mapping[str, Any]) -> str:
     return f"output {body['sums'][0][0]} to {body['sums'][-1][1]} bound by {len(body['sums'])} digests"
 
 
+def _deed(deed: Any) -> str:
+    verb, data, number, tree, size = deed
+    if verb == "signal":
+        return f"signal {number}{' to the whole tree' if tree else ''}"
+    return f"size {size[1]}x{size[0]}" if verb == "resize" else f"{text(verb, 20)} {visible(data)}"
+
+
+def _decision(body: Mapping[str, Any]) -> str:
+    verdict = {
+        "approve": "approved", "deny": "denied", "expire": "let expire", "withdraw": "withdrew", "stale": "found stale",
+        "executed": f"did what was approved ({text(body.get('outcome', ''), 20)}):",
+    }[body["verdict"]]  # fmt: skip
+    why = f": {text(body['why'])}" if body.get("why") else ""
+    return f"{verdict} proposal {body['proposal']}{why}"
+
+
 _SAY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     Kind.BORN: lambda body: "started " + " ".join(text(word, 80) for word in body["argv"]),
     Kind.INPUT: _input,
@@ -146,5 +162,9 @@ _SAY: Final[Mapping[str, Callable[[Mapping[str, Any]], str]]] = {
     Kind.COMMAND: _command,
     Kind.OUTPUT: _output,
     Kind.CHECKPOINT: lambda body: f"checkpoint {body['number']}: the host signed the record so far",
+    Kind.PROPOSAL: lambda body: f"proposed {_deed(body['deed'])} ({text(body['rule'], 60)})",
+    Kind.DECISION: _decision,
+    Kind.DENIED: lambda body: f"was denied {text(body['verb'], 20)} ({text(body['rule'], 60)}: {text(body['why'])})",
+    Kind.CONFLICT: lambda body: f"{text(body['first'], 64)} and {text(body['then'], 64)} submitted at once; both were done",
     Kind.CARRIED: lambda body: "what later records rest on, written down anew",
 }  # fmt: skip
