@@ -80,6 +80,7 @@ def test_what_was_proposed_and_approved_and_done_holds() -> None:
     ],
 )
 def test_each_way_to_pretend_an_approval_is_named(make: Callable[[], Chronicle], at: int) -> None:
+    """Promise G12."""
     assert fault(make()) == (at, Fault.APPROVAL)
 
 
