@@ -96,7 +96,8 @@ TABLE = {
     "host-stop": "y..y.........", "host-upgrade": "y..y.........",
     "get-identity": "yyyyyy.......",
     "enrol": "y............", "enrol renewing": "y..y.........",
-    "revoke-list": FREE, "renew": FREE, "invite": "y............", "accept-rollback": "y............",
+    "revoke-list": FREE, "renew": FREE, "invite": "y............",
+    "await-joiner": "y............", "let-in": "y............", "accept-rollback": "y............",
 }  # fmt: skip
 
 

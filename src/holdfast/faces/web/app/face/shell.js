@@ -25,9 +25,11 @@ export class Shell {
     this.tabBar = h('.tabs', { role: 'tablist', 'aria-label': 'Open sessions' });
     this.stage = h('.place', {}, this.empty = h('main.empty', { 'aria-label': 'No session open' }, h('p', {}, 'Choose a session.'), h('p.small', {}, 'Ctrl-K searches. F6 moves between list, screen and details.')));
     this.status = h('footer.status', { role: 'status' });
+    this.account = h('button.account', { onclick: () => this.whoami() });
+    this.list.element.append(h('.list-foot', {}, this.account));
     this.skip = h('a.skip', { href: '#', onclick: (event) => { event.preventDefault(); this.views.get(this.current)?.terminal.focus(); } }, 'Skip to the screen');
     this.work = h('.work', { hidden: true }, this.skip, this.list.element, h('.right', {}, this.tabBar, this.stage), this.status);
-    this.welcome = new Welcome(app, { onjoined: (profile) => this.joined(profile) });
+    this.welcome = new Welcome(app, { onjoined: (profile) => this.joined(profile), onback: () => { this.joining = false; this.update(); } });
     this.welcome.element.hidden = true;
     document.getElementById('app').replaceChildren(this.work, this.welcome.element);
     app.addEventListener('change', () => this.update());
@@ -98,8 +100,9 @@ export class Shell {
   update() {
     const { app } = this;
     const joined = app.places.length > 0;
-    this.work.hidden = !joined;
+    this.work.hidden = !joined || Boolean(this.joining);
     this.welcome.element.hidden = joined && !this.joining;
+    this.welcome.back.hidden = !joined;
     if (!joined) {
       document.title = 'Holdfast';
       return;
@@ -107,6 +110,8 @@ export class Shell {
     this.#show();
     this.list.current = this.current;
     this.list.update();
+    say(this.account, app.places.map(({ profile }) => clean(profile.called || profile.kind)).join(', '));
+    this.account.setAttribute('aria-label', `You are ${this.account.textContent}`);
     this.#tabs();
     for (const [id, view] of this.views) if (id === this.current) view.update();
     this.tell();
@@ -235,6 +240,34 @@ export class Shell {
     } catch (error) {
       await ask('It was not started', [h('p', {}, error.whole)], { no: '' });
     }
+  }
+
+  /** Who this browser is, where, until when; and how to stop being that. */
+  async whoami() {
+    const cards = this.app.places.map((place) => {
+      const { profile } = place;
+      const until = new Date(profile.certificate.notAfter * 1000).toLocaleString();
+      return h('.card', {},
+        h('p', {}, h('strong', {}, clean(profile.called || profile.kind)), ` ${profile.kind}`),
+        h('p.small.address', {}, place.me ?? ''),
+        h('p.small', {}, `Certified until ${until}${profile.kind === 'guest' ? '' : ', renewed while it is online'}. Relays: ${profile.relays.map(clean).join(', ')}`),
+        h('.buttons', {}, h('button', { type: 'button', onclick: () => this.forget(place) }, 'Forget this key')));
+    });
+    const said = await ask('You, in this browser', cards, { yes: 'Join with another code', no: 'Close' });
+    if (!said) return;
+    this.joining = true;
+    this.update();
+    this.welcome.code.focus();
+  }
+
+  async forget(place) {
+    document.querySelector('dialog[open]')?.close('');
+    const said = await ask('Forget this key?', [h('p', {}, 'It cannot be brought back: to return you need another code. Sessions run on. If the device is lost, revoke it instead: hold revoke.')],
+      { yes: 'Forget', danger: true });
+    if (!said) return;
+    for (const id of [...this.views.keys()]) if (this.views.get(id).host.place === place) this.closeTab(id);
+    await this.app.leave(place);
+    this.go('');
   }
 
   // ---- layout

@@ -27,7 +27,7 @@ export async function wanting() {
 }
 
 export class Welcome {
-  constructor(app, { onjoined }) {
+  constructor(app, { onjoined, onback }) {
     this.app = app;
     this.onjoined = onjoined;
     this.code = h('textarea', { name: 'code', rows: 3, required: true, placeholder: 'HOLD1…', 'aria-label': 'Join code', autocomplete: 'off', spellcheck: false });
@@ -35,10 +35,11 @@ export class Welcome {
     this.said = h('p.said', { role: 'status', 'aria-live': 'polite' });
     this.number = h('.sas', { hidden: true });
     this.send = h('button.primary', { type: 'submit' }, 'Join');
+    this.back = h('button', { type: 'button', hidden: true, onclick: onback }, 'Back');
     this.form = h('form', { onsubmit: (event) => this.#submit(event) },
       h('label', {}, h('span', {}, 'Join code'), this.code),
       h('label', {}, h('span', {}, 'Name of this device'), this.name),
-      this.send);
+      this.send, this.back);
     this.element = h('main.welcome', { 'aria-label': 'Join' },
       h('.mark', { 'aria-hidden': 'true' }), h('h1', {}, 'Holdfast'),
       h('p', {}, 'Your running sessions, from here. On the machine where they run, ', h('code', {}, 'hold up'), ' or ', h('code', {}, 'hold pair'), ' gives a code.'),

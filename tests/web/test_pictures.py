@@ -1,0 +1,91 @@
+"""What the page looks like: pictures for the docs, made anew on demand (``HOLDFAST_PICTURES=1``), never compared."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.remote.places import World
+from tests.web.chromium import Browser, Page
+from tests.web.core import Core
+from tests.web.desk import OPENED, Desk, shows
+from tests.web.test_together import AI, PROPOSES, TYPES, button
+
+IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
+WANTED = bool(os.environ.get("HOLDFAST_PICTURES"))
+RC = "PS1='$ '; unset PROMPT_COMMAND; cd /usr; "
+pytestmark = pytest.mark.skipif(not WANTED, reason="pictures are made on demand: HOLDFAST_PICTURES=1")
+
+
+@pytest.fixture(scope="module")
+def desk(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    with World() as world:
+        world.env["HOME"] = str(tmp_path_factory.mktemp("home"))
+        Path(world.env["HOME"], ".bashrc").write_text("PS1='\\[\\e[36m\\]\\W\\[\\e[0m\\] \\$ '\ncd /usr\n")
+        world.run_in("build", "bash")
+        world.run_in("monitor", "top", "-d", "3")
+        world.run_in("preview", "python3", "-m", "http.server", "0", "--bind", "127.0.0.1")
+        world.run_in("migrate", "sh", "-c", "printf 'Password for admin: '; stty -echo; read x")
+        world.run_in("lint", "sh", "-c", "echo '3 problems'; exit 1")
+        world.run_in("release", "sh", "-c", "echo done")
+        one = Desk(world, browser)
+        first = one.tab()
+        one.join(first, one.code("ben"))
+        yield one
+        one.close()
+
+
+def work(desk: Desk, page: Page) -> None:
+    desk.open(page, "build")
+    for line in ("ls --color", "grep -c . /etc/services", "false"):
+        page.write(line + "\n")
+    shows(page, "false")
+
+
+def test_a_desk(desk: Desk, core: Core) -> None:
+    page = desk.tab(width=1280, height=800)
+    work(desk, page)
+    core.run(AI, desk.code("helper", "ai", "--operate"), "build")
+    core.run(TYPES, "for f in lib share src; do echo \"$f: $(ls $f | wc -l) entries\"; done\r")
+    shows(page, "share:")
+    page.until(f"document.querySelector('{OPENED} .control').textContent.startsWith('ai ')", 30)
+    page.run(f"document.querySelector(\"{OPENED} button[aria-label^='Details']\").click()")
+    page.until(f"document.querySelector('{OPENED} .people')?.children.length > 0", 30)
+    page.run(f"document.querySelector('{OPENED}').querySelector('.xterm-helper-textarea').focus()")
+    page.run("new Promise((r) => setTimeout(r, 1500))")
+    page.picture(IMAGES / "web-desk-dark.png")
+    button(page, "Processes")
+    page.until(f"document.querySelector('{OPENED} .tree')?.children.length > 0", 30)
+    page.scheme("light")
+    page.run("new Promise((r) => setTimeout(r, 800))")
+    page.picture(IMAGES / "web-desk-light.png")
+
+
+def test_an_approval(desk: Desk, core: Core) -> None:
+    core.run(AI, desk.code("planner", "ai", "--propose"), "build")
+    core.run(PROPOSES, 1, "rm -rf /usr/share/doc/old\r", "free 40 MB; nothing refers to it")
+    page = desk.tab(width=390, height=844, phone=True)
+    desk.open(page, "build")
+    page.until(f"document.querySelector('{OPENED} .badge').textContent === '1'", 40)
+    page.run(f"document.querySelector(\"{OPENED} button[aria-label^='Details']\").click()")
+    button(page, "Approvals")
+    page.until(f"!!document.querySelector('{OPENED} .card')", 20)
+    page.run("new Promise((r) => setTimeout(r, 500))")
+    page.picture(IMAGES / "web-phone-approval.png")
+
+
+def test_a_phone(desk: Desk) -> None:
+    page = desk.tab(width=390, height=844, phone=True)
+    page.go(f"{desk.base}/#/")
+    page.until("document.querySelectorAll('button.session').length > 4", 60)
+    page.run("new Promise((r) => setTimeout(r, 2500))")
+    page.picture(IMAGES / "web-phone-list.png")
+    desk.open(page, "build")
+    page.until(f"document.querySelectorAll('{OPENED} .block').length > 2", 40)
+    page.run("new Promise((r) => setTimeout(r, 1500))")
+    page.picture(IMAGES / "web-phone-blocks.png")
+    desk.open(page, "monitor")
+    page.run(f"document.querySelector('{OPENED} [data-mode=screen]').click()")
+    page.run("new Promise((r) => setTimeout(r, 1500))")
+    page.picture(IMAGES / "web-phone-screen.png")
