@@ -1,6 +1,7 @@
 """Clients of the story that are ours, each a process that can be killed. All reach the session through the relay, with
 nothing but its name and a key of their own."""
 
+import itertools
 import json
 import os
 import select
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from holdfast.view import cells
 from holdfast.view.engine import Engine
@@ -178,3 +179,64 @@ class Phone(Window):
         self._page.tap("form.compose textarea")
         self._page.do("Input.insertText", text=text)  # as a keyboard on the glass gives it: whole words
         self._page.tap("form.compose button.send")
+
+
+class Ai:
+    """An AI operator over MCP: `hold mcp`, started by an AI host on the owner's machine, speaking JSON lines."""
+
+    def __init__(self, entry: "Entry") -> None:
+        self.name, self._session = entry.name, entry.session
+        self._numbers, self._rest = itertools.count(1), b""
+        self._process = subprocess.Popen(
+            [*HOLD, "mcp", "--as", entry.name], env=entry.home, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert self._process.stdin is not None and self._process.stdout is not None
+        self._in, self._out = self._process.stdin, self._process.stdout
+        about = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "story", "version": "1"}}
+        self._ask("initialize", about)
+        self._say({"method": "notifications/initialized"})
+        assert "build" in self._call("list_sessions")
+
+    def _say(self, message: dict[str, Any]) -> None:
+        self._in.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
+        self._in.flush()
+
+    def _ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
+        number = next(self._numbers)
+        self._say({"id": number, "method": method, "params": params})
+        until = time.monotonic() + 2 * WITHIN_S
+        while True:
+            while b"\n" not in self._rest:
+                ready, _, _ = select.select([self._out], [], [], max(0.0, until - time.monotonic()))
+                data = os.read(self._out.fileno(), 65536) if ready else b""
+                assert data, f"no answer to {method}"
+                self._rest += data
+            line, _, self._rest = self._rest.partition(b"\n")
+            answer: dict[str, Any] = json.loads(line)
+            if answer.get("id") == number:
+                return answer
+
+    def _call(self, tool: str, **arguments: Any) -> str:
+        result = self._ask("tools/call", {"name": tool, "arguments": arguments})["result"]
+        text = str(result["content"][0]["text"])
+        assert not result.get("isError"), text
+        return text
+
+    def see(self, text: str) -> None:
+        until = time.monotonic() + WITHIN_S
+        while text not in (seen := self._call("observe", session=self._session, view="screen")):
+            assert time.monotonic() < until, f"{text!r} is not in {seen!r}"
+            self._call("wait", session=self._session, until=["input", "quiet"], quiet_s=0.3, timeout_s=5)
+
+    def answer(self, text: str) -> None:
+        self._call("send", session=self._session, text=text, keys=["Enter"])
+
+    def leave(self) -> None:
+        self._in.close()
+        self._process.wait(WITHIN_S)
+        self._out.close()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self.leave()

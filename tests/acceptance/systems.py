@@ -31,6 +31,7 @@ class Entry:
     place: str
     session: str
     page: str
+    home: Mapping[str, str]  # the environment of the owner's machine
     code: Callable[..., str]  # a join code, once
     user: Callable[[], User]  # another machine's user who has joined with one
 
@@ -106,7 +107,9 @@ class Holdfast:
         code = functools.partial(self._owner.invited, name, "--kind", "human", "--operate")
         page = self._relay.url.replace("ws://", "http://").removesuffix("/relay")
         session = str(self._session["id"])
-        return self._makes[turn - 1](Entry(name, "build@box", session, page, code, lambda: self._joined(code())))
+        return self._makes[turn - 1](
+            Entry(name, "build@box", session, page, self._owner.env, code, lambda: self._joined(code()))
+        )
 
     def live(self) -> Mapping[str, object]:
         live = json.loads(self._owner.said("info", "build", "--json"))["live"]
