@@ -252,9 +252,9 @@ class Connection(asyncio.Protocol):
         match ask:
             case wire.Attach():
                 self.attach(session, ask)
+            case wire.Input() | wire.Run() if self.host.refuses:
+                raise NoSuchSession(session.id)
             case wire.Input():
-                if self.host.refuses:
-                    raise NoSuchSession(session.id)
                 answer = session.type(ask, self.client)
                 if self.host.mute_typed:
                     self.host.mute_typed -= 1

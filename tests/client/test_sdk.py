@@ -152,6 +152,27 @@ def test_input_that_is_refused_when_it_is_sent_again_is_unknown(host: FakeHost) 
     assert host.sessions[0].inputs == [b"once\n"]
 
 
+def test_a_command_line_that_is_refused_when_it_is_sent_again_is_unknown(host: FakeHost) -> None:
+    """I5: as input; its key kept it from being typed twice."""
+
+    async def story() -> None:
+        async with hf.connect(host.socket) as client:
+            session = await client.open("a", argv=["cat"])
+            host.deaf.add(wire.Run)
+            run_ = wire.Run(next(client._channel.refs), session.id, "make", "r-1")
+            asking = asyncio.create_task(client._channel.ask(run_, wire.Ran))
+            await asyncio.to_thread(host.wait_for, lambda: any(isinstance(m, wire.Run) for m in host.heard))
+            await asyncio.to_thread(host.stop)
+            host.deaf.clear()
+            host.refuses = True
+            await asyncio.to_thread(host.start)
+            with pytest.raises(hf.HoldError) as caught:
+                await asking
+            assert caught.value.code == "outcome-unknown"
+
+    run(story())
+
+
 def test_input_of_unknown_outcome_is_an_error_that_says_so(host: FakeHost) -> None:
     async def story() -> None:
         async with hf.connect(host.socket) as client:

@@ -438,7 +438,7 @@ class Channel:
 
     def _failed(self, message: wire.Failed) -> None:
         ask = self._asks.get(message.ref)
-        if ask is not None and ask.repeated and isinstance(ask.request, wire.Input):
+        if ask is not None and ask.repeated and isinstance(ask.request, wire.Input | wire.Run):
             message = doubted(message, ask.request)  # the first time it may have been typed (I5)
         error = error_of(message)
         assert isinstance(error, HoldError)
