@@ -136,6 +136,25 @@ def test_what_is_no_moment_for_a_command_is_refused_and_nothing_is_typed() -> No
     in_a_shell(story)
 
 
+def test_what_a_program_was_answered_does_not_stand_on_the_next_line() -> None:
+    """A line that was typed while a command ran is typed ahead, or the command's input: the shell tells by not running it."""
+
+    async def story(one: Machine, session: hf.Session) -> None:
+        for number in range(4):
+            asking = await session.start("read -p 'Proceed? ' x; echo got $x")
+            wanted = await session.wait_for(hf.until.input("line"), timeout=30)
+            assert (wanted.because, wanted.prompt) == ("input", "Proceed?")
+            await session.send(f"y{number}\r")
+            assert (await asking.wait(30)).output.text == f"Proceed? y{number}\ngot y{number}\n"
+        slow = await session.start("sleep 0.5")
+        await session.send("echo ahead\r")
+        assert (await slow.wait(30)).exit_code == 0
+        assert (await session.run("echo after", patience=10)).output.text == "after\n"
+        assert [each.text for each in await session.commands(newest=True, limit=2)] == ["echo ahead", "echo after"]
+
+    in_a_shell(story)
+
+
 def test_a_shell_that_does_not_mark_is_refused_unless_that_is_wanted() -> None:
     async def story(one: Machine, line: Talk) -> None:
         await line.open("sh", "-i", name="plain")

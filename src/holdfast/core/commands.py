@@ -14,7 +14,7 @@ from holdfast.core.marks import Mark
 
 LINE_BYTES_MAX: Final = 8192  # of a typed line that are compared with what the shell says it ran
 ENTERED_MAX: Final = 256  # lines that were typed and not yet accounted for
-TYPED_MAX: Final = 4096  # inputs that wait for the output before them to be looked at
+TYPED_MAX: Final = 1024  # inputs that wait for the output before them to be looked at
 _TOKEN: Final = re.compile(rb"\x1b\[20[01]~|[\r\n\x03\x15]")
 _BLANK: Final = re.compile(r"[\s;]+")  # bash joins the lines of a block with semicolons
 _REPORT: Final = re.compile(rb"(?:\x1b\[[IO]|\x1b\[M...|\x1b\[<[\d;]+[Mm])+", re.DOTALL)
@@ -79,6 +79,11 @@ class _Entered(NamedTuple):
     early: bool  # before the prompt it may belong to
 
 
+def clipped(data: bytes) -> bytes:
+    """Return what is kept of a long input: enough to tell whose line it ended, not what the line was."""
+    return data if len(data) <= LINE_BYTES_MAX else data[: LINE_BYTES_MAX // 2] + data[-LINE_BYTES_MAX // 2 :]
+
+
 class Line:
     """What was typed and not yet accounted for. Bounded; forgetting makes an author unknown, never another's."""
 
@@ -136,6 +141,11 @@ class Line:
             self.entered.popleft()
         self.entered = deque((each._replace(early=True) for each in self.entered), maxlen=ENTERED_MAX)
         self._spare = None
+
+    def settled(self) -> None:
+        """The shell has been at its prompt for long enough to have run what was typed ahead: what is left was not for it,
+        as the answers that a program read."""
+        self.entered = deque((each for each in self.entered if not each.early), maxlen=ENTERED_MAX)
 
     def take(self, text: str | None) -> _Entered | None:
         """Return the line that submitted a command of that ``text``; it and those before it are accounted for then.
@@ -200,7 +210,11 @@ class Tracker:
 
     def typed(self, offset: int, position: int, author: str, data: bytes) -> None:
         """``author`` typed ``data``, input ``position``, when the session had put out ``offset`` bytes."""
-        self._typed.append(_Typed(offset, position, author, data))
+        self._typed.append(_Typed(offset, position, author, clipped(data)))
+
+    def settle(self, offset: int) -> None:
+        """All marks before ``offset`` were given: what was typed up to there need not wait for them any more."""
+        self._settle(offset)
 
     def state(self) -> Prompt:
         """Return what the shell does, all that was typed so far included."""

@@ -88,7 +88,10 @@ def once(author: str, key: str) -> str:
 def not_yet() -> NotAtPrompt:
     """Return what is said where nothing runs and the shell is not back, which is over soon."""
     return NotAtPrompt(
-        "the shell is not at its prompt; nothing was typed", do="ask again in a moment, or with patience", what="soon"
+        "the shell is not at its prompt; nothing was typed",
+        do="ask again in a moment, or with patience",
+        what="soon",
+        soon=True,
     )
 
 
@@ -115,12 +118,15 @@ def objection(name: str, prompt: Prompt, command: Command | None) -> HoldError |
             who=command.author,
         )
     if prompt.dirty:
-        who = ", ".join(prompt.typists) or "somebody"
+        who = (
+            ", ".join(prompt.typists) or "somebody"
+        )  # nobody by name: a line was submitted, and the shell has not said of what
         return NotAtPrompt(
             f"{who} has begun a line and not submitted it; nothing was typed",
             do=f"wait until it is submitted, or throw it away: `hold send {name} --keys Ctrl+C`",
             what="line",
             who=who,
+            soon=not prompt.typists,
         )
     return None
 

@@ -35,6 +35,7 @@ PAUSE_S: Final = 0.025  # between two looks at a flood ...
 LATE_S: Final = 0.1  # ... which is looked at all the same when it went on for so long
 OFTEN: Final = 8  # looks within PAUSE_S: more pieces of output than that are looked at together
 TAKE_S: Final = 30.0  # a shell that did not mark until then did not take its seed
+AHEAD_S: Final = 0.3  # after its prompt, in which a shell runs what was typed ahead
 READ_MAX: Final = 256  # journal records read at once
 
 Told = Callable[[Prompt, Command | None], None]
@@ -51,6 +52,7 @@ class Commands:
         self._scanner: Scanner | None = None
         self._folder = session.journal.folder.parent
         self._tracker = Tracker(last=self._log.last)
+        self._prompted_at = 0.0  # when the newest prompt was seen, monotonic seconds
         self._since = 0  # output before it came before this host: when it came is not known
         self._timer: asyncio.TimerHandle | None = None
         self._looked_for = 0  # head at the last look at a flood
@@ -62,6 +64,8 @@ class Commands:
     def state(self) -> Prompt:
         """Return what the shell does now: everything that the session has put out so far is taken into account."""
         self._look(self._session.output.end, until=time.monotonic() + TURN_S)
+        if self._tracker.prompt is not None and time.monotonic() - self._prompted_at > AHEAD_S:
+            self._tracker.line.settled()
         return self._tracker.state()
 
     @property
@@ -239,6 +243,8 @@ class Commands:
 
     def _take(self, mark: Mark) -> None:
         tracker, now = self._tracker, time.time()
+        if mark.kind == "B":
+            self._prompted_at = time.monotonic()
         shown, blank = None, 0
         if mark.kind == "C" and mark.text is None and tracker.prompt is not None:
             shown = line_text(self._between(tracker.prompt, mark.start, BYTES_MAX))

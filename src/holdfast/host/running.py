@@ -103,7 +103,7 @@ class Runs:
                 no = await self._objection(ask)
                 if no is None and session.lane.clear and self._settled():
                     return
-                soon = no is None or no.details.get("what") == "soon"
+                soon = no is None or bool(no.details.get("soon"))
                 end = until if soon else patient
                 if loop.time() >= end:
                     raise no or running.not_yet()
