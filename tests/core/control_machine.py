@@ -141,6 +141,35 @@ class Machine(RuleBasedStateMachine):
         self.gives(person, machine)
         self._act(machine, "input", data, max(1, self.control.term - back), self.position)
 
+    @rule(one=persons, other=persons, back=st.integers(0, 3))
+    def comes_between(self, one: Operator, other: Operator, back: int) -> None:
+        """Another person takes and releases; what was sent before arrives only now."""
+        self.takes(other)
+        self.releases(other)
+        self._act(one, "input", b"ls\r", max(1, self.control.term - back), self.position)
+
+    @rule(person=persons, machine=st.sampled_from((AI, AI2, DEVICE)), looks=st.booleans())
+    def types_meanwhile(self, person: Operator, machine: Operator, looks: bool) -> None:
+        """A person types a line; then an AI does, which may not have seen that."""
+        self._tell(machine)
+        self._act(person, "input", b"ls\r", self.control.term, self.position)
+        if looks:
+            self._tell(machine)
+        self._act(machine, "input", b"ls\r", self.control.term, self.saw[machine.id])
+
+    @rule(machine=st.sampled_from((AI, AI2, DEVICE, SERVICE)))
+    def hurries(self, machine: Operator) -> None:
+        for _ in range(int(BURST) + 3):
+            self._act(machine, "signal", b"", self.control.term, self.position)
+
+    @rule(by=st.sampled_from((AI, AI2, DEVICE, *PEOPLE)))
+    def works_on(self, by: Operator) -> None:
+        """Whoever has control does something before they would have been silent for too long."""
+        self.takes(by)
+        self.time_passes(40.0, present=False)
+        self._act(by, "signal", b"", self.control.term, self.position)
+        self.time_passes(40.0, present=False)
+
     @rule(
         one=st.sampled_from((*PEOPLE, AI)), other=st.sampled_from((*PEOPLE, AI)), third=st.sampled_from((*PEOPLE, AI))
     )
@@ -162,14 +191,15 @@ class Machine(RuleBasedStateMachine):
 
     @rule(by=who)
     def takes(self, by: Operator) -> None:
-        former = self.control.holder
+        former, bar = self.control.holder, self.control.bar
         try:
             self._changed(self.control.take(by, now=self.now))
         except OutOfTurn:
             assert by not in PEOPLE, "a person can take at any time"
             return
         assert by in (*PEOPLE, AI, AI2, DEVICE)
-        assert self.control.holder.id == by.id
+        assert self.control.holder.id == by.id and self.control.bar is bar
+        self.heard = self.now
         if not by.person:
             assert former.id in ("", by.id) and not self.control.bar, "only a person takes from anybody"
         self._tell(by)
