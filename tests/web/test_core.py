@@ -325,7 +325,7 @@ def test_rights_are_shown_as_the_grants_have_them(core: Core) -> None:
 
 SIZE, POLICY = wire.Size(50, 120), wire.ReapPolicy(None, 60.0, 3.0)
 ACTIONS: list[wire.Message] = [
-    wire.Input(1, S1, 7, b"make\r"), wire.Resize(1, S1, SIZE), wire.Signal(1, S1, 2, True), wire.Kill(1, S1, 2.0),
+    wire.Input(1, S1, 7, b"make\r"), wire.Input(1, S1, 7, b"make\r", basis=wire.Basis(9, "")), wire.Resize(1, S1, SIZE), wire.Signal(1, S1, 2, True), wire.Kill(1, S1, 2.0),
     wire.Rename(1, S1, "büild"), wire.Forget(1, S1),
     wire.Open(1, ("sh", "-c", "x"), {"b": "1", "a": "2", "é": "3"}, "/", SIZE, "n", False, POLICY, "k"),
     wire.Open(1, (), {}, "", SIZE),
@@ -339,7 +339,9 @@ def said(message: wire.Message) -> dict[str, Any]:
     plain = json.loads(json.dumps({}))
     for field in message.__struct_fields__:
         value = getattr(message, field)
-        if isinstance(value, wire.Size):
+        if isinstance(value, wire.Basis):
+            value = [value.input, value.command]
+        elif isinstance(value, wire.Size):
             value = [value.rows, value.cols]
         elif isinstance(value, wire.ReapPolicy):
             value = {"idle_s": value.idle_s, "grace_s": value.grace_s, "max_s": value.max_s}

@@ -38,16 +38,17 @@ def desk(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 def work(desk: Desk, page: Page) -> None:
     desk.open(page, "build")
-    for line in ("ls --color", "grep -c . /etc/services", "false"):
+    for line, seen in (("ls --color", "share"), ("grep -c . /etc/services", "355"), ("false", "false")):
         page.write(line + "\n")
-    shows(page, "false")
+        shows(page, seen)
+        page.run("new Promise((r) => setTimeout(r, 1500))")
 
 
 def test_a_desk(desk: Desk, core: Core) -> None:
     page = desk.tab(width=1280, height=800)
     work(desk, page)
     core.run(AI, desk.code("helper", "ai", "--operate"), "build")
-    core.run(TYPES, "for f in lib share src; do echo \"$f: $(ls $f | wc -l) entries\"; done\r")
+    assert core.run(TYPES, "for f in lib share src; do echo \"$f: $(ls $f | wc -l) entries\"; done\r") == "applied"
     shows(page, "share:")
     page.until(f"document.querySelector('{OPENED} .control').textContent.startsWith('ai ')", 30)
     page.run(f"document.querySelector(\"{OPENED} button[aria-label^='Details']\").click()")

@@ -55,6 +55,7 @@ export class Host {
     this.inputs = new Map(); // session -> number of its last input
     this.seq = BigInt(Date.now()) * 1000000n; // of signed verbs other than input
     this.terms = new Map(); // session -> term of control that this client knows
+    this.seen = new Map(); // session -> position of the latest input that this client knows: what it stands on, if it is no person
     this.person = meeting.profile.kind === 'human'; // a person may type without having seen who else does
     this.saying = Promise.resolve();
     this.closed = false;
@@ -125,6 +126,7 @@ export class Host {
   async #signed(message) {
     const about = message.t === 'open' ? await hostId(this.key) : message.session;
     const seq = message.t === 'input' ? message.seq : (this.seq += 1n);
+    if (message.t === 'input' && !this.person) message.basis = [this.seen.get(message.session) ?? 0, ''];
     return signedBy(this.meeting.profile.pair, message, wire.toHost(message), {
       about, client: this.client, seq, term: this.person ? 0 : this.terms.get(message.session) ?? 1,
     });
@@ -150,7 +152,7 @@ export class Host {
   type(session, data, attachment = 0) {
     const seq = (this.inputs.get(session) ?? 0) + 1;
     this.inputs.set(session, seq);
-    return this.ask({ t: 'input', session, seq, data, attachment });
+    return this.ask({ t: 'input', session, seq, data, attachment, term: 0 });
   }
 
   attach(ask, on) {
@@ -201,7 +203,9 @@ export class Host {
   /** Every word about control brings its newest term. */
   #learn(message) {
     const told = (session, control) => {
-      if (control) this.terms.set(session, Math.max(control.term, this.terms.get(session) ?? 0));
+      if (!control) return;
+      this.terms.set(session, Math.max(control.term, this.terms.get(session) ?? 0));
+      if (control.input) this.seen.set(session, Math.max(control.input, this.seen.get(session) ?? 0));
     };
     if (message.t === 'listing') message.sessions.forEach((each) => told(each.id, each.control));
     else if (message.t === 'attached' || message.t === 'opened') told(message.session.id, message.session.control);

@@ -135,7 +135,7 @@ export class Approvals extends Panel {
       const what = it.verb === 'signal' ? `signal ${it.signal}` : visible(it.data);
       const decides = it.state === 'proposed' && this.view.person && this.view.operates && it.operator !== this.view.me;
       card = h('li.card', {},
-        h('p', {}, h('strong', {}, who(it.kind, it.operator)), it.on_behalf_of ? ` for ${clean(it.on_behalf_of).slice(0, 10)}` : '', ` wants to ${it.verb}`),
+        h('p', {}, h('strong', {}, who(it.kind, it.operator)), it.on_behalf_of ? ` for ${clean(it.on_behalf_of).slice(0, 10)}` : '', ` wants to ${{ input: 'type', run: 'run', signal: 'send a signal', resize: 'resize' }[it.verb] ?? it.verb}`),
         h('pre', {}, what),
         it.why ? h('p', {}, `“${clean(it.why)}”`) : null,
         h('p.small', {}, [it.cwd && `in ${clean(it.cwd)}`, it.rule && `rule ${clean(it.rule)}`, it.reason && clean(it.reason)].filter(Boolean).join(' · ')),

@@ -23,11 +23,11 @@ export class SessionView {
     this.operates = Boolean(rights & grants.OPERATE) && !isOver(info);
     this.person = host.place.profile.kind === 'human';
     this.me = host.place.me ?? '';
-    this.mode = place.phone ? 'blocks' : 'screen';
+    this.mode = place.phone && !['full-screen', 'keypress'].includes(info.waiting) ? 'blocks' : 'screen';
     this.terminal = new TerminalView(host, info, {
       operates: this.operates, scheme: place.scheme, phone: place.phone, reader: place.reader,
       onnote: (text) => this.note(text), ontyped: (said) => this.#typed(said), onended: (said) => this.#ended(said), onfailed: (error) => this.note(error.whole, true),
-      onattached: (said) => this.#attached(said), onpainted: () => this.element.dispatchEvent(new Event('painted')),
+      onattached: (said) => this.#attached(said), onstale: () => this.panels[0].refresh(true), onpainted: () => this.element.dispatchEvent(new Event('painted')),
     });
     this.commands = new Commands(this);
     this.panels = [new People(this), new Approvals(this), new Tuple(this)];

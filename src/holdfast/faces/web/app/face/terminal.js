@@ -115,6 +115,7 @@ export class TerminalView {
     try {
       this.user.ontyped(await this.host.type(this.session, data, this.attachment?.number ?? 0));
     } catch (error) {
+      if (error.code === 'stale-basis') this.user.onstale(); // what others typed has been seen by the time of the next key
       this.user.onnote(error.whole ?? error.message);
     }
   }

@@ -22,7 +22,7 @@ export const TO_HOST = {
   attach: ['ref', 'attachment', 'session', 'view', 'size', 'offset', 'observe', 'credit', 'cursor'],
   detach: ['attachment', 'cause'],
   credit: ['attachment', 'size'],
-  input: ['ref', 'session', 'seq', 'data', 'attachment'],
+  input: ['ref', 'session', 'seq', 'data', 'attachment', 'term', 'basis'],
   resize: ['ref', 'session', 'size', 'attachment'],
   signal: ['ref', 'session', 'signal', 'tree'],
   kill: ['ref', 'session', 'grace_s'],

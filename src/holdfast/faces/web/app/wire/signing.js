@@ -13,14 +13,14 @@ const policy = (it) => (it === null ? null : [seconds(it.idle_s), float(it.grace
 /** A map in the order of its keys' UTF-8 bytes. */
 const sorted = (it) => new Map(Object.entries(it).sort(([a], [b]) => compare(utf8(a), utf8(b))));
 
-// Verb -> fields covered, in this order, each with its default and how it is written. Fields that were added later to a verb and
-// that this client leaves at their default are left out of it, as the Python side leaves them out.
+// Verb -> fields covered, in this order, each with its default and how it is written. Fields that were added later and
+// that this client never gives are not listed: they are left out while they have their default.
 export const COVERED = {
   open: {
     argv: [[], itself], env: [{}, sorted], cwd: ['', itself], size: [null, itself], name: ['', itself], reuse: [false, itself],
     policy: [null, policy], key: ['', itself],
   },
-  input: { data: [null, itself] },
+  input: { data: [null, itself], basis: [null, itself] },
   resize: { size: [null, itself] },
   signal: { signal: [0, itself], tree: [false, itself] },
   kill: { grace_s: [2, float] },
@@ -36,11 +36,14 @@ export const COVERED = {
   },
   withdraw: { proposal: [0, itself] },
 };
+// Of fields that were added later to a verb: how many there are, at its end; they are left out while they are null.
+const LATER = { input: 1 };
 export const isSigned = (verb) => Object.hasOwn(COVERED, verb);
 
 /** The bytes an operator commits to: the verb and the covered fields. */
 export function canonical(message) {
   const fields = Object.entries(COVERED[message.t]).map(([field, [otherwise, write]]) => write(message[field] ?? otherwise));
+  for (let later = LATER[message.t] ?? 0; later > 0 && fields.at(-1) === null; later -= 1) fields.pop();
   return encode([message.t, ...fields]);
 }
 
