@@ -110,7 +110,7 @@ class Machine(RuleBasedStateMachine):
     @rule(
         who=st.sampled_from(DECIDERS),
         back=which,
-        right=mostly,
+        right=st.sampled_from((True, True, False)),
         approve=mostly,
         widen=st.sampled_from(Widen),
         again=st.booleans(),
