@@ -9,12 +9,12 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from holdfast.core.commands import Command
+from holdfast.core.commands import Command, clipped
 from holdfast.core.journal import Author, Kind, Record
 
 KEPT: Final = 256  # commands of one session in memory; older ones are read from the journal
 CARRIED: Final = 64  # of those, at the head of a journal segment
-INPUTS_MAX: Final = 1024  # inputs since the last change of a command: a successor of the host replays those
+INPUTS_MAX: Final = 512  # inputs since the last change of a command: a successor of the host replays those
 
 
 class Said(NamedTuple):
@@ -64,7 +64,8 @@ class CommandLog:
         elif record.kind == Kind.INPUT:
             data = record.body.get("data", b"")
             author = Author(record.operator, principal=str(record.body.get("on_behalf_of", "")))
-            self.inputs.append(Said(record.position, author, data if isinstance(data, bytes) else b"", record.at_ns))
+            kept = clipped(data) if isinstance(data, bytes) else b""
+            self.inputs.append(Said(record.position, author, kept, record.at_ns))
         elif record.kind == Kind.CARRIED and isinstance(carried := record.body.get("commands"), Mapping):
             self._restore(carried)
 

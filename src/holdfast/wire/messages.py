@@ -12,10 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast.wire.commanding import Command as Command
 from holdfast.wire.commanding import Commands as Commands
 from holdfast.wire.commanding import ListCommands as ListCommands
-from holdfast.wire.commanding import Prompt as Prompt
 from holdfast.wire.commanding import Shell as Shell
 from holdfast.wire.controlling import Asked as Asked
 from holdfast.wire.controlling import Control as Control
