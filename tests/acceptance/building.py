@@ -13,7 +13,7 @@ from pathlib import Path
 from holdfast.faces.cli import workload
 
 STAGES = 4
-UNITS_A_STAGE = 30
+UNITS_A_STAGE = 20
 
 
 @dataclass(frozen=True)

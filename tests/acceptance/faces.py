@@ -197,6 +197,7 @@ class Ai:
         self._ask("initialize", about)
         self._say({"method": "notifications/initialized"})
         assert "build" in self._call("list_sessions")
+        self._call("observe", session=self._session)  # whoever has not looked may not act
 
     def _say(self, message: dict[str, Any]) -> None:
         self._in.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
@@ -233,10 +234,14 @@ class Ai:
         self._call("send", session=self._session, text=text, keys=["Enter"])
 
     def leave(self) -> None:
-        self._in.close()
-        self._process.wait(WITHIN_S)
-        self._out.close()
+        self._call("control", session=self._session, action="release")
+        self._end()
 
     def kill(self) -> None:
         self._process.kill()
-        self.leave()
+        self._end()
+
+    def _end(self) -> None:
+        self._in.close()
+        self._process.wait(WITHIN_S)
+        self._out.close()

@@ -97,19 +97,29 @@ class Holdfast:
         return self._owner.session("build")
 
     def root(self) -> tuple[int, int]:
-        session = self._session
-        root, born = int(str(session["root_pid"])), int(str(session["root_started"]))
+        root, born = self.root_told
         assert bash_of(self._work.folder) in ((root, born), (0, 0)), "what it names is not what runs"
         return root, born
 
     def attach(self, turn: int) -> Face:
-        name = f"operator{turn}"
+        return self._makes[turn - 1](self.entry(f"operator{turn}"))
+
+    def entry(self, name: str) -> Entry:
+        """Return what a client of the operator ``name`` is given."""
         code = functools.partial(self._owner.invited, name, "--kind", "human", "--operate")
         page = self._relay.url.replace("ws://", "http://").removesuffix("/relay")
         session = str(self._session["id"])
-        return self._makes[turn - 1](
-            Entry(name, "build@box", session, page, self._owner.env, code, lambda: self._joined(code()))
-        )
+        return Entry(name, "build@box", session, page, self._owner.env, code, lambda: self._joined(code()))
+
+    def run(self, *argv: str) -> None:
+        """Run something else than the build under its name, with nobody attached."""
+        self._owner.said("new", "build", "-d", "--", *argv)
+
+    @property
+    def root_told(self) -> tuple[int, int]:
+        """Pid and start time of the root process, as the host tells them."""
+        session = self._session
+        return int(str(session["root_pid"])), int(str(session["root_started"]))
 
     def live(self) -> Mapping[str, object]:
         live = json.loads(self._owner.said("info", "build", "--json"))["live"]
