@@ -203,3 +203,20 @@ def test_a_guest_looks_and_does_not_type(desk: Desk) -> None:
         shows(page, "ready", 40)
         assert page.said == []
         page.close()
+
+
+def test_a_window_that_is_alone_gives_the_session_its_size_and_letters_keep_theirs(desk: Desk, page: Page) -> None:
+    desk.world.run_in("sized", "sh", "-c", "echo ready; cat")
+    desk.open(page, "sized")
+    shows(page, "ready")
+    sizes = []
+    for width in (1280, 900):
+        page.size(width, 800)
+        page.until(
+            f"(() => {{ const s = document.querySelector('{OPENED} .xterm-screen'); const b = s.getBoundingClientRect();"
+            f" return innerWidth === {width} && b.width > innerWidth - 330 && b.right <= innerWidth"
+            f" && getComputedStyle(s.querySelector('.xterm-rows')).fontSize === '13px'; }})()"
+        )
+        sizes.append(desk.session("sized")["size"])
+    assert sizes[0] != sizes[1], "the session followed its only window"
+    desk.world.hold("kill", "sized")

@@ -188,11 +188,14 @@ export class TerminalView {
     return [Math.max(2, Math.floor((clientHeight - 8) / height)), Math.max(2, Math.floor((clientWidth - 16) / width))];
   }
 
-  /** Width and height of a cell for each pixel of font size. */
+  /** Width and height of a cell for each pixel of font size: the font's own, so measured once, while the grid is as it was drawn. */
   #cell() {
     const drawn = this.term.element?.querySelector('.xterm-screen');
-    const now = this.term.options.fontSize;
-    return drawn?.clientWidth ? [drawn.clientWidth / this.term.cols / now, drawn.clientHeight / this.term.rows / now] : null;
+    if (!this.cell && drawn?.clientWidth) {
+      const now = this.term.options.fontSize;
+      this.cell = [drawn.clientWidth / this.term.cols / now, drawn.clientHeight / this.term.rows / now];
+    }
+    return this.cell ?? null;
   }
 
   /** Have the session take the size of this place. It is everybody's size: only when asked. */
