@@ -41,7 +41,7 @@ OTHERS: Final = {
     "edge": ["cryptography", "websockets"],
     "host": ["msgspec", "zstandard", "cryptography", "re2"],
     "client": ["msgspec", "cryptography"],
-    "faces": ["msgspec", "click", "segno", "mcp", "mcp_types", "uvicorn"],
+    "faces": ["msgspec", "click", "segno", "mcp", "mcp_types", "uvicorn", "textual", "rich"],
     "sync": [],
     "testing": ["pytest"],
 }
@@ -123,16 +123,20 @@ def test_the_mcp_face_is_a_client_like_any_other(path: Path) -> None:
     } == set()
 
 
-def test_one_module_alone_knows_the_mcp_package() -> None:
-    """It takes seconds to import: `hold mcp` loads it, and no other command does."""
-    heavy = {"mcp", "mcp_types", "uvicorn"}
+@pytest.mark.parametrize(
+    ("heavy", "where"),
+    [({"mcp", "mcp_types", "uvicorn"}, "faces/mcp/serve.py"), ({"textual", "rich"}, "faces/tui/app.py")],
+    ids=["mcp", "textual"],
+)
+def test_one_module_alone_knows_an_extra(heavy: set[str], where: str) -> None:
+    """They take long to import: the command that needs one loads it, and no other does."""
     found = {
         str(path.relative_to(PACKAGE))
         for path in MODULES
         for each in imports(path, ast.parse(path.read_text()))
         if each.what.partition(".")[0] in heavy
     }
-    assert found == {"faces/mcp/serve.py"}
+    assert found == {where}
 
 
 @pytest.mark.parametrize(

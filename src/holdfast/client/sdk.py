@@ -44,14 +44,14 @@ def connect(
 ) -> Client:  # fmt: skip
     """Return a client of this user's host, which is started if none runs and ``start``. Use it with ``async with``.
 
-    ``path`` is a host's socket, by default the user's own, or ``@HOST`` for a host elsewhere, met at relays.
+    ``path`` is a host's socket, by default the user's own, or ``@HOST`` or ``@PROFILE/HOST`` for a host elsewhere.
     ``patience``: seconds to wait for a host that went away. ``operator``: act as the AI operator of that name, which
     `hold mcp allow` makes, instead of as yourself: what is done is its doing, with its rights (docs/mcp.md).
     """
     own = socket_path()
     inside = os.environ.get("HOLDFAST_SESSION", "")
     start = start and path in (None, own)  # another user's or a test's host is not ours to start
-    if path is not None and "@" in path and not path.startswith("/"):
+    if path is not None and "@" in path and "/" not in path:
         path = where.split(path, f"{where.ACTING}{operator}" if operator else None)[1]
     actor = _actor(operator) if operator and not where.elsewhere(path) else None
     return Client(Channel(path or own, start=start, patience=patience, face="sdk", inside=inside, actor=actor))

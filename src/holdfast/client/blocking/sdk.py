@@ -46,7 +46,7 @@ def _Running() -> type[Running]:
 def connect(path: str | None = None, *, start: bool = True, patience: float = PATIENCE_S, operator: str = "") -> Client:
     """Return a client of this user's host, which is started if none runs and ``start``. Use it with ``with``.
 
-    ``path`` is a host's socket, by default the user's own, or ``@HOST`` for a host elsewhere, met at relays.
+    ``path`` is a host's socket, by default the user's own, or ``@HOST`` or ``@PROFILE/HOST`` for a host elsewhere.
     ``patience``: seconds to wait for a host that went away. ``operator``: act as the AI operator of that name, which
     `hold mcp allow` makes, instead of as yourself: what is done is its doing, with its rights (docs/mcp.md).
     """

@@ -355,6 +355,22 @@ cli.add_command(network.hosts)
 cli.add_command(hosting.doctor)
 
 
+@cli.command(short_help="A dashboard of all your sessions.")
+def ui() -> None:
+    """Show every session of every host: what it shows now, who has control, what waits for you. Enter attaches.
+
+    \b
+      Enter attach   t take control   r release   p pause AI   a approvals   k end   / find   q quit
+    """
+    import importlib.util
+
+    if importlib.util.find_spec("textual") is None:
+        raise fail(REFUSED, "the dashboard needs a package that is not installed", "pip install 'holdfast[tui]'")
+    from holdfast.faces.tui.app import main
+
+    raise click.exceptions.Exit(main())
+
+
 @cli.command(short_help="See it at work on a real build.")
 @click.option("--keep", is_flag=True, help="Leave its files for a look.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
