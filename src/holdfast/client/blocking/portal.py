@@ -39,7 +39,9 @@ class Portal:
         loop = self._running()
         if threading.current_thread() is self._thread:
             work.close()
-            raise RuntimeError("a blocking call cannot be made from the SDK's own thread; use the asynchronous SDK there")
+            raise RuntimeError(
+                "a blocking call cannot be made from the SDK's own thread; use the asynchronous SDK there"
+            )
         done: Future[R] = Future()
         under_way: list[asyncio.Task[R]] = []
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from holdfast.client.blocking.approvals import Proposal
 
 
-def _Proposal() -> type[Proposal]:
+def _proposal_class() -> type[Proposal]:
     from holdfast.client.blocking.approvals import Proposal
 
     return Proposal
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from holdfast.client.blocking.running import Running
 
 
-def _Running() -> type[Running]:
+def _running_class() -> type[Running]:
     from holdfast.client.blocking.running import Running
 
     return Running
@@ -122,7 +122,7 @@ class Client(Mirror[real.Client]):
 
     def approvals(self) -> tuple[Proposal, ...]:
         """Return what waits for a person's decision in any session here, oldest first."""
-        return tuple(_Proposal()(each) for each in PORTAL.call(self._real.approvals()))
+        return tuple(_proposal_class()(each) for each in PORTAL.call(self._real.approvals()))
 
 
 class Session(Mirror[real.Session]):
@@ -245,15 +245,15 @@ class Session(Mirror[real.Session]):
 
         The host types what is approved; nothing is to be sent again. Raises Denied, TooMany, TooFast, StaleBasis.
         """
-        return _Proposal()(PORTAL.call(self._real.propose(data, why, run=run)))
+        return _proposal_class()(PORTAL.call(self._real.propose(data, why, run=run)))
 
     def proposals(self, settled: int = 0) -> tuple[Proposal, ...]:
         """Return what waits for a decision here, oldest first; before that the ``settled`` latest that were decided."""
-        return tuple(_Proposal()(each) for each in PORTAL.call(self._real.proposals(settled)))
+        return tuple(_proposal_class()(each) for each in PORTAL.call(self._real.proposals(settled)))
 
     def proposal(self, of: NeedsApproval | int) -> Proposal:
         """Return the proposal of that id, or that a NeedsApproval speaks of, to wait for what becomes of it (``decided``)."""
-        return _Proposal()(PORTAL.call(self._real.proposal(of)))
+        return _proposal_class()(PORTAL.call(self._real.proposal(of)))
 
     @property
     def basis(self) -> wire.Basis:
@@ -343,7 +343,7 @@ class Session(Mirror[real.Session]):
         ``unmarked``: also where the shell does not mark what it runs (then all that is known is when it is quiet again).
         Raises NotAtPrompt, Unmarked, BadLine: nothing was typed. IncompleteLine, NothingRan: it was, and nothing runs.
         """
-        return _Running()(
+        return _running_class()(
             PORTAL.call(self._real.start(text, key=key, patience=patience, unmarked=unmarked, basis=basis))
         )
 
