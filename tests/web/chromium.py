@@ -47,7 +47,7 @@ class Page:
 
     def __init__(self, browser: "Browser", url: str) -> None:
         self._stack = contextlib.ExitStack()
-        self._socket = self._stack.enter_context(connect(url, max_size=None, compression=None))
+        self._socket = self._stack.enter_context(connect(url, max_size=None, compression=None, ping_interval=None))
         self._numbers = itertools.count(1)
         self.said: list[str] = []  # errors and warnings of the console
         self.events: list[dict[str, Any]] = []

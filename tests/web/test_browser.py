@@ -185,6 +185,58 @@ def test_a_session_is_begun_from_the_page(desk: Desk, page: Page) -> None:
     desk.world.hold("kill", "fresh")
 
 
+def test_a_text_is_found_on_the_screen(desk: Desk, page: Page) -> None:
+    desk.open(page, "count")
+    page.write("needle in the hay\n")
+    shows(page, "needle")
+    page.press("f", code="KeyF", key_code=70, modifiers=2 | 8)
+    page.until("document.activeElement.getAttribute('aria-label') === 'Find on the screen'")
+    page.do("Input.insertText", text="needle")
+    page.until(f"!!document.querySelector('{OPENED} .xterm-find-result-decoration, {OPENED} .xterm-find-active-result-decoration')", 10)
+    page.press("Escape", key_code=27)
+    page.until("document.activeElement.matches('.xterm-helper-textarea')")
+
+
+def test_whose_right_was_taken_back_is_cut_off_and_told(desk: Desk) -> None:
+    with Browser() as own:
+        page = own.page()
+        page.go(f"{desk.base}/#{desk.code('leaver')}")
+        page.until("document.querySelectorAll('button.session').length > 0", 60)
+        desk.open(page, "count")
+        shows(page, "ready")
+        done = desk.world.hold("revoke", "leaver")
+        assert done.returncode == 0, done.stderr
+        page.until("document.querySelector('.status').dataset.state === 'refused'", 40)
+        assert "revoked" in page.text()
+        page.write("not any more\n")
+        time.sleep(0.5)
+        assert b"not any more" not in desk.world.output("count")
+        page.close()
+
+
+def test_a_device_types_on_what_it_has_seen(desk: Desk) -> None:
+    """A device ranks below people: what somebody typed since it last heard of it is looked at first."""
+    with Browser() as own:
+        page = own.page()
+        page.go(f"{desk.base}/#{desk.code('tablet', 'device', '--operate')}")
+        page.until("document.querySelectorAll('button.session').length > 0", 60)
+        desk.open(page, "count")
+        page.write("first\n")
+        shows(page, "first")
+        assert desk.world.hold("send", "count", "from the terminal", "--enter").returncode == 0
+        shows(page, "from the terminal")
+        page.until(f"document.querySelector('{OPENED} .control').textContent.startsWith('human ')", 30)  # by typing: no device holds it
+        page.until(f"[...document.querySelectorAll('{OPENED} .controls button')].some((each) => each.textContent === 'Ask for control')")
+        page.write("too early\n")
+        page.until(f"document.querySelector('{OPENED} .note').textContent.length > 0", 20)
+        assert desk.world.hold("release", "count").returncode == 0
+        page.until(f"document.querySelector('{OPENED} .control').textContent === ''", 30)
+        page.write("second\n")
+        shows(page, "second")
+        assert b"too early" not in desk.world.output("count")
+        page.close()
+
+
 def test_a_guest_looks_and_does_not_type(desk: Desk) -> None:
     done = desk.world.hold("share", "count", "--json")
     link = json.loads(done.stdout)["text"]

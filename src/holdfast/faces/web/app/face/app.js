@@ -67,7 +67,11 @@ export class App extends EventTarget {
 
   /** Begin with the profiles that are kept here. */
   async begin() {
-    for (const kept of await this.store.all()) await this.enter(await new Profile(kept, this.store).begun());
+    for (const kept of await this.store.all()) {
+      const profile = new Profile(kept, this.store);
+      if (profile.kind === 'guest' && profile.certificate.notAfter < unixNow()) await this.store.remove(profile.id);
+      else await this.enter(await profile.begun());
+    }
     setInterval(() => this.tick(), LOOK_S * 1000);
     const now = () => {
       if (document.visibilityState === 'visible') this.hint();

@@ -3,7 +3,8 @@
 import { arrange, clean, h, icon, say, span } from './dom.js';
 import { who } from './panels.js';
 
-const OUTPUT_BYTES_MAX = 1 << 18; // of one command, asked for at once
+const OUTPUT_BYTES_MAX = 1 << 18; // of one command, asked for once it is over
+const TAIL_BYTES = 1 << 14; // and each time that it has grown before
 const LINES_FOLDED = 12;
 const KEPT = 200;
 const CREDIT = 1 << 20;
@@ -81,7 +82,8 @@ export class Commands {
   }
 
   async #text(told) {
-    if (told && !isFullScreen(this.view.info)) return;
+    if ((told && !isFullScreen(this.view.info)) || this.textUpTo === this.view.end) return; // nothing was put out since
+    this.textUpTo = this.view.end;
     const { lines } = await this.view.host.ask({ t: 'get-text', session: this.view.id, history: isFullScreen(this.view.info) ? 0 : 500 });
     say(this.flowing, lines.join('\n').trimEnd());
   }
@@ -112,8 +114,9 @@ export class Commands {
     if (card.reading || card.done || (card.read ?? -1) >= upTo) return;
     card.reading = true;
     try {
-      const from = Math.max(it.start, upTo - OUTPUT_BYTES_MAX);
-      const answer = await this.view.host.ask({ t: 'read', session: this.view.id, offset: from, size: Math.min(OUTPUT_BYTES_MAX, (it.end ?? upTo) - from || 1) });
+      const most = it.end === null ? TAIL_BYTES : OUTPUT_BYTES_MAX;
+      const from = Math.max(it.start, upTo - most);
+      const answer = upTo > from ? await this.view.host.ask({ t: 'read', session: this.view.id, offset: from, size: upTo - from }) : { data: new Uint8Array() };
       card.read = upTo;
       card.done = it.end !== null;
       card.whole = (from > it.start ? `… ${from - it.start} bytes before this …\n` : '') + plain(answer.data);
