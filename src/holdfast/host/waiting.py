@@ -35,6 +35,7 @@ REST_S: Final = 30.0  # most time between two looks at a session in which nothin
 REST_WATCHED_S: Final = 1.0
 FIRST_REST_S: Final = 0.5
 FIRST_REST_WATCHED_S: Final = 0.05
+SPARED_MAX: Final = 8  # looks in a row that are spared where nothing moved: other threads and processes may have
 TAIL: Final = 4096  # bytes of output in which the line of the cursor is looked for
 MEMBERS_MAX: Final = 64  # processes of the foreground that are looked at
 THREADS_MAX: Final = 64  # of each
@@ -50,6 +51,15 @@ class State(NamedTuple):
     offset: int
 
 
+class Mark(NamedTuple):
+    """``ran`` is proc_pid_schedstat(5): how long a process has run, and how often."""
+
+    pid: int
+    foreground: int
+    ran: str
+    alternate: bool  # the view may know of it later than the look
+
+
 class Observer:
     """The eye on one session. ``state`` is the newest look; None before the first."""
 
@@ -63,6 +73,8 @@ class Observer:
         self._running = False
         self._rest = 0.0  # until the next look, while nothing happens; 0: something does
         self._stirred_at = 0.0
+        self._mark: Mark | None = None  # of whom the last look saw, if nothing of it moved during that look
+        self._spared = 0  # looks that were not taken since, as nothing had moved
 
     @property
     def wants(self) -> str:
@@ -136,21 +148,42 @@ class Observer:
             self._arm(self._quiet - quiet)
             return
         self._timer = None
-        self._looking = True
+        if self._rest and self._spared < SPARED_MAX and self._mark is not None and self._marked() == self._mark:
+            self._spared += 1
+            self._again()
+            return
+        self._looking, self._spared = True, 0
         session.spawn(self._look(), "what it waits for")
 
+    def _marked(self) -> Mark | None:
+        """Return what changes if whoever was seen last runs at all, or another job comes to the foreground."""
+        pid = self.state.waiting.pid if self.state is not None else 0
+        root = read_stat(self._session.sheet.root_pid)
+        if not pid or root is None:
+            return None
+        try:
+            return Mark(pid, root.foreground, _text(f"/proc/{pid}/schedstat"), self._alternate())
+        except OSError:
+            return None
+
+    def _again(self) -> None:
+        most = REST_WATCHED_S if self._watchers else REST_S
+        first = FIRST_REST_WATCHED_S if self._watchers else FIRST_REST_S
+        self._rest = min(most, max(first, 2 * self._rest))
+        self._arm(self._rest)
+
     async def _look(self) -> None:
+        before, self._mark = self._marked(), None
         try:
             await self._take()
+            mark = self._marked()
+            self._mark = mark if mark == before else None
         except HoldError as error:  # the holder is being replaced, or the session ends
             log.debug("%s: not looked at: %s", self._session.id, error)
         finally:
             self._looking = False
             if self._running:
-                most = REST_WATCHED_S if self._watchers else REST_S
-                first = FIRST_REST_WATCHED_S if self._watchers else FIRST_REST_S
-                self._rest = min(most, max(first, 2 * self._rest))
-                self._arm(self._rest)
+                self._again()
 
     # ---- looking ----
 
@@ -161,14 +194,17 @@ class Observer:
         terms = await holder.termios()
         group, terminal = session.group, holder.hello.terminal
         found = await asyncio.to_thread(foreground, terms.foreground, terminal, group)
-        view = session.views.view_state(SessionId(session.id))
-        alternate = view is not None and view.on_alternate
-        waiting = judged(Evidence(terms.canonical, terms.echo, found, alternate, self._busy()))
+        waiting = judged(Evidence(terms.canonical, terms.echo, found, self._alternate(), self._busy()))
         self.looks += 1
         stirred = session.head != offset or session.lane.last_at > at
         if stirred and waiting.wants is not Wants.RUNNING:
             return  # the world moved under the look: what it saw may be over
         self._tell(State(waiting, self._asked(waiting, offset), at, offset))
+
+    def _alternate(self) -> bool:
+        """Whether a program draws on the alternate screen, as far as the view has come."""
+        view = self._session.views.view_state(SessionId(self._session.id))
+        return view is not None and view.on_alternate
 
     def _busy(self) -> bool | None:
         """Whether the shell says that a command of it runs; None if its word is not had, or is older than what it does."""
