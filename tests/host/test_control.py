@@ -237,8 +237,21 @@ def test_what_is_private_no_ai_sees(host: TemporaryHost) -> None:
                 async for _ in theirs.output(0):
                     pass
             assert (await theirs.who()).control.state == "private"
+            await mine.send("clear\r")
             await mine.public()
             assert await theirs.text()
+            host.kill()
+            host.start()  # what was private stays so
+            kept = [each async for each in theirs.output(0)]
+            assert b"secret" not in b"".join(each.data for each in kept if isinstance(each, hf.Output))
+            assert [each.why for each in kept if isinstance(each, hf.Gap)] == ["private"]
+            again = await ai.attach("private", since=hf.Cursor(mine.id, 1, 0, 0, bytes(32)))
+            async for event in again.events():
+                if isinstance(event, hf.Gap):
+                    assert event.why == "private"
+                    break
+            all_of_it = b"".join([each.data async for each in mine.output(0) if isinstance(each, hf.Output)])
+            assert b"secret" in all_of_it
             await mine.kill()
 
     story(told())

@@ -2,10 +2,12 @@
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from holdfast.core.control import HISTORY, NOBODY, Bar, Change, How, Operator, Role
 from holdfast.core.journal import Kind, Record
+
+VEILS_MAX: Final = 256  # stretches remembered apart
 
 
 def body_of(change: Change) -> dict[str, Any]:
@@ -46,6 +48,7 @@ class Turns:
     def __init__(self) -> None:
         self.changes: deque[Told] = deque(maxlen=HISTORY)
         self.inputs: list[tuple[str, int]] = []  # author, position; at most two, the latest last
+        self.private: list[tuple[int, int | None]] = []  # stretches of output while nobody but people saw it
         self._latest: list[Any] = []  # the latest change, as it is carried over
 
     def learn(self, record: Record) -> None:
@@ -57,12 +60,14 @@ class Turns:
         elif record.kind == Kind.CARRIED and isinstance(told := record.body.get("control"), Mapping):
             for author, position in told.get("inputs", ()):
                 self._typed(str(author), int(position))
+            self.private = [(int(start), end) for start, end in told.get("private", ())]
             if not self.changes and len(change := told.get("change", ())) == 3:
                 self._changed(*change)
 
     def carried(self) -> dict[str, Any]:
         """Return what a ``carried`` record says of control; empty: nothing happened."""
-        found = {"change": self._latest, "inputs": [list(each) for each in self.inputs]}
+        found = {"change": self._latest, "inputs": [list(each) for each in self.inputs],
+                 "private": [list(each) for each in self.private]}  # fmt: skip
         return {name: value for name, value in found.items() if value}
 
     def _typed(self, author: str, position: int) -> None:
@@ -72,5 +77,16 @@ class Turns:
     def _changed(self, body: Mapping[str, Any], position: int, at_ns: int) -> None:
         if (change := change_of(body)) is None:
             return
+        self._veil(change.how, body.get("offset"))
         self.changes.append(Told(change, position, at_ns))
         self._latest = [body_of(change), position, at_ns]
+
+    def _veil(self, how: How, offset: object) -> None:
+        if not isinstance(offset, int):
+            return
+        if how is How.PRIVATE:
+            self.private.append((offset, None))
+        elif how is How.PUBLIC and self.private:
+            self.private[-1] = (self.private[-1][0], offset)
+        if len(self.private) > VEILS_MAX:  # what lies between is hidden too: rather too much than too little
+            self.private[:2] = [(self.private[0][0], self.private[1][1])]

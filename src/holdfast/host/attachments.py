@@ -14,7 +14,9 @@ from typing import Any, Final, Protocol
 
 from holdfast.core.errors import HoldError, Timeout
 from holdfast.core.ids import SessionId
+from holdfast.host import veil
 from holdfast.host.config import Config
+from holdfast.host.journal import Journal
 from holdfast.host.looks import LOOKS_MAX, Look
 from holdfast.host.output import Output
 from holdfast.host.views import Views
@@ -57,6 +59,7 @@ class Source(Protocol):
 
     id: str
     output: Output
+    journal: Journal
     views: Views
     config: Config
 
@@ -89,6 +92,11 @@ class Attachment:
         self._tasks: set[asyncio.Task[None]] = set()
         self._soon: asyncio.Handle | None = None
         self._moved = asyncio.Event()
+
+    @property
+    def kind(self) -> str:
+        """What its operator is; empty for one that is nobody."""
+        return str(getattr(self.peer.operator, "kind", ""))
 
     @property
     def of(self) -> str:
@@ -175,7 +183,7 @@ class Attachment:
                 return  # the path is full: the link calls when there is room again
             most = CHUNK if room is None else min(room, SEALED)
             size = min(self.credit, head - self.position, most)
-            chunk = session.output.read(self.position, size)
+            chunk = veil.read(session.journal.turns, self.kind, session.output, self.position, size)
             if chunk.offset > self.position:
                 self.peer.send(wire.Gap(self.number, self.position, chunk.offset, chunk.why or "evicted"))
                 self.position = chunk.offset

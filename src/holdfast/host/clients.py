@@ -358,6 +358,8 @@ class Client:
                 await self._attach(message)
                 return
             answer = await self._host.serve(message, self, author)
+            if named and session is not None:
+                session.judge.shows(self.operator, signing.verb_of(message))  # it may be private by now
         except HoldError as error:
             self._fail(ref, error)
         except asyncio.CancelledError:

@@ -171,7 +171,11 @@ class Judge:
         self._since = time.time()
         dropped = session.lane.cut() if change.cuts else 0
         try:
-            self.position = session.record(Kind.CONTROL, author, body_of(change)).position
+            body = body_of(change)
+            if change.how in (How.PRIVATE, How.PUBLIC):
+                session.bell.look()
+                body["offset"] = session.head
+            self.position = session.record(Kind.CONTROL, author, body).position
         except HoldError as error:  # a full disk must not keep a person from taking over
             log.error("%s: a change of control is not on record: %s", session.id, error)
             self.position = session.journal.position

@@ -12,7 +12,7 @@ from holdfast.core.admission import Granted, visible
 from holdfast.core.errors import BadMessage, NameTaken, NotSupported, Refused
 from holdfast.core.ids import SessionId, checked_name
 from holdfast.core.journal import Author
-from holdfast.host import commandviews, controlling, gating, pairing, recording, running, waits
+from holdfast.host import commandviews, controlling, gating, pairing, recording, running, veil, waits
 from holdfast.host.tuple import live_tuple
 from holdfast.wire import messages as wire
 
@@ -143,7 +143,7 @@ async def _read(host: "Host", ask: wire.ReadOutput, peer: "Client", by: Author) 
     start = session.output.start if ask.offset < 0 else ask.offset
     if start >= session.head:
         return wire.OutputRange(ask.ref, session.head, b"", session.head)
-    chunk = session.output.read(start, min(max(ask.size, 1), READ_MAX))
+    chunk = veil.read(session.journal.turns, by.kind, session.output, start, min(max(ask.size, 1), READ_MAX))
     return wire.OutputRange(ask.ref, chunk.offset, chunk.data, session.head, chunk.why if chunk.offset > start else "")
 
 
