@@ -12,7 +12,7 @@ from holdfast.client.connection import Connection, plain
 from holdfast.client.endings import span
 from holdfast.core.errors import HostUnreachable
 from holdfast.faces.cli import following, show
-from holdfast.faces.cli.skin import json_option, name_argument, say_json, there, width
+from holdfast.faces.cli.skin import HoldCommand, json_option, name_argument, say_json, there, width
 
 HEAD: Final = ("ID", "WHO", "STATUS", "TOOK", "COMMAND")
 UNMARKED: Final = (
@@ -55,7 +55,7 @@ def every(host: Connection, name: str, after: int) -> tuple[tuple[Any, ...], Any
             return tuple(found), got.prompt
 
 
-@click.command(short_help="What a session's shell ran, by whom, and how it ended.")
+@click.command(cls=HoldCommand, short_help="What a session's shell ran, by whom, and how it ended.")
 @name_argument()
 @click.option("-n", "count", type=click.IntRange(1, PAGE), metavar="N", help="Only the last N.")
 @click.option("-f", "--follow", is_flag=True, help="Go on with each as it starts and ends, until the session ends.")
