@@ -306,3 +306,14 @@ def test_a_reader_that_sleeps_holds_no_more_than_its_credit(host: FakeHost) -> N
                         break
 
     run(story())
+
+
+def test_whoever_asks_first_together_shares_one_connection(host: FakeHost) -> None:
+    async def story() -> None:
+        client = hf.connect(host.socket)
+        before = sum(isinstance(message, wire.Hello) for message in host.heard)
+        await asyncio.gather(*(client.sessions() for _ in range(8)))
+        assert sum(isinstance(message, wire.Hello) for message in host.heard) == before + 1
+        await client.close()
+
+    run(story())

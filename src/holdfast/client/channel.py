@@ -118,6 +118,7 @@ class Channel:
         self._feeds: dict[int, Feed] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._task: asyncio.Task[None] | None = None
+        self._opening = asyncio.Lock()
         self._start_at = 0.0  # when a host may be started next
 
     # ---- life ----
@@ -131,12 +132,15 @@ class Channel:
         """Connect, starting a host if allowed and needed. Raises HostUnreachable, WrongVersion."""
         if self._task is not None and not self._task.done():
             return
-        if self._task is not None:
-            await self.close()
-        link = await self._link(first=True)
-        self._task = asyncio.get_running_loop().create_task(
-            self._run(link[0], link[2]), name=f"holdfast channel {self.path}"
-        )
+        async with self._opening:  # whoever else asks meanwhile means the same connection
+            if self._task is not None and not self._task.done():
+                return
+            if self._task is not None:
+                await self.close()
+            link = await self._link(first=True)
+            self._task = asyncio.get_running_loop().create_task(
+                self._run(link[0], link[2]), name=f"holdfast channel {self.path}"
+            )
 
     async def close(self) -> None:
         """Hang up. Sessions run on; what waits fails."""
