@@ -1,7 +1,6 @@
 """`hold commands` and `hold view --commands` on a real host: what a shell ran, listed, counted, followed."""
 
 import json
-import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -40,12 +39,12 @@ def test_what_a_shell_ran_is_listed_counted_and_followed(host: RealHost) -> None
             assert follower.wait(30) == 0
         finally:
             follower.kill()
-            follower.wait()
+            follower.communicate()
         assert [(each["id"], each["state"]) for each in [*told, *rest]][-1] == (3, "done")
         listed = host.hold("commands", "build").stdout.splitlines()
         assert listed[0].split() == ["ID", "WHO", "STATUS", "TOOK", "COMMAND"]
         assert [line.split()[2] for line in listed[1:]] == ["0", "4", "7"]
-        assert all(f"local:{os.environ.get('USER', '')}" in line or "local:" in line for line in listed[1:])
+        assert all(" local:" in line for line in listed[1:])
         assert host.hold("view", "build", "--commands").stdout.splitlines()[0] == listed[0]
         last = json.loads(host.hold("commands", "build", "-n", "1", "--json").stdout)["commands"]
         assert [(each["id"], each["text"], each["source"]) for each in last] == [(3, "exit 7", "trusted")]
