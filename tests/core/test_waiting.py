@@ -34,6 +34,9 @@ T, F = True, False
         ("node", "node", POLL, F, F, F, None, Wants.KEYPRESS),
         ("top", "top", POLL, F, F, F, None, Wants.KEYPRESS),
         ("less", "less", READ, F, F, T, None, Wants.FULL_SCREEN),
+        ("vim, where the kernel tells less", "vim", Sleep.PERHAPS, F, F, T, None, Wants.FULL_SCREEN),
+        ("bash, where the kernel tells less", "bash", Sleep.PERHAPS, F, F, F, None, Wants.PROMPT),
+        ("a server, where the kernel tells less", "node", Sleep.PERHAPS, T, T, F, None, Wants.RUNNING),
         ("vim", "vim", POLL, F, F, T, None, Wants.FULL_SCREEN),
         ("htop", "htop", POLL, F, F, T, None, Wants.FULL_SCREEN),
         ("a full screen that computes", "vim", NO, F, F, T, None, Wants.RUNNING),
@@ -68,7 +71,8 @@ _evidence = st.builds(
 def test_input_is_wanted_only_where_somebody_is_seen_to_want_it(evidence: Evidence) -> None:
     """But for the one case that the settings of the terminal tell of somebody who is not ours to look at."""
     verdict = judged(evidence)
-    reading = [each for each in evidence.foreground if each.sleep in (READ, POLL)]
+    asks = {READ, POLL} if evidence.canonical else {READ, POLL, Sleep.PERHAPS}
+    reading = [each for each in evidence.foreground if each.sleep in asks]
     if verdict.wants in INPUT and not reading:
         assert verdict.wants is Wants.PASSWORD
         assert any(each.sleep is UNSEEN for each in evidence.foreground)

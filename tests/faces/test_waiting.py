@@ -7,7 +7,7 @@ from tests.faces.realhost import HOLD, RealHost
 
 
 def test_hold_wait_ends_at_the_first_of_what_was_asked_and_its_status_says_which() -> None:
-    """Promise T12."""
+    """Promise U5."""
     with RealHost() as host:
         host.new("ask", "echo one; read -p 'Proceed? ' x; echo two $x; read y; exit 5")
         got = host.hold("wait", "ask", "--input", "--for", "30s")

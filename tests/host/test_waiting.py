@@ -3,15 +3,18 @@
 import asyncio
 import os
 import shutil
+import sys
 import time
 from typing import Any
 
 import pytest
 
 from holdfast.host import waiting
+from holdfast.host.tuple import read_stat
 from holdfast.wire import messages as wire
 from tests.host.talk import Machine, Talk
 from tests.host.test_sessions import on_a_host
+from tests.host.trees import tree
 
 
 def needs(program: str) -> Any:
@@ -134,7 +137,6 @@ def test_a_host_that_may_not_look_still_sees_a_password_prompt() -> None:
         "os._exit(0)\n"
     )
     import subprocess
-    import sys
     from pathlib import Path
 
     source = str(Path(waiting.__file__).resolve().parents[2])
@@ -142,6 +144,45 @@ def test_a_host_that_may_not_look_still_sees_a_password_prompt() -> None:
         [sys.executable, "-c", program % source], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
     )
     assert done.stdout.strip() == "['unseen'] password", done.stderr
+
+
+SLEEPS = [
+    (["cat"], "reading", "reading"),
+    (["bash", "--norc", "--noprofile", "-i"], "polling", "perhaps"),
+    (["sleep", "60"], "elsewhere", "elsewhere"),
+    ([sys.executable, "-c", "import socket as s; x = s.socket(); x.bind(('127.0.0.1', 0)); x.listen(); x.accept()"],
+     "elsewhere", "elsewhere"),
+    ([sys.executable, "-c", "import select; select.select([0], [], [])"], "polling", "perhaps"),
+    ([sys.executable, "-c", "import select; p = select.poll(); p.register(0, select.POLLIN); p.poll()"], "polling", "perhaps"),
+    ([sys.executable, "-c", "import select; p = select.epoll(); p.register(0, select.EPOLLIN); p.poll()"],
+     "polling", "perhaps"),
+    ([sys.executable, "-c", "import select as s; r, w = __import__('os').pipe(); s.select([r], [], [])"],
+     "elsewhere", "perhaps"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("number", range(len(SLEEPS)))
+def test_where_a_process_sleeps_is_seen_by_its_call_or_else_by_its_place(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its place in the kernel alone where the kernel shows calls to ancestors only, as on many distributions."""
+    argv, by_call, by_place = SLEEPS[number]
+    with tree(f"ready()\nos.execvp({argv[0]!r}, {argv!r})") as one:
+        terminal = int(os.readlink(f"/proc/{one.pid}/fd/0").rpartition("/")[2])
+
+        def sleep() -> str:
+            seen = waiting.foreground(os.tcgetpgrp(one.master), terminal, None)
+            return seen[0].sleep.value if seen else ""
+
+        def becomes(wanted: str) -> None:
+            until = time.monotonic() + 30
+            while sleep() != wanted or read_stat(one.pid).state != "S":  # type: ignore[union-attr]
+                assert time.monotonic() < until, sleep()
+                time.sleep(0.02)
+
+        becomes(by_call)
+        monkeypatch.setattr(waiting, "_HERE", None)
+        becomes(by_place)
 
 
 def test_a_quiet_session_is_hardly_looked_at_and_a_streaming_one_not_at_all() -> None:

@@ -34,6 +34,7 @@ class Sleep(enum.Enum):
 
     READING = "reading"  # inside read(2) on the terminal
     POLLING = "polling"  # inside poll, select or epoll on the terminal, perhaps among others
+    PERHAPS = "perhaps"  # inside poll, select or epoll, of what the kernel does not tell us, with the terminal as its input
     ELSEWHERE = "elsewhere"  # not for the terminal, or not at all
     UNSEEN = "unseen"  # another user's: the kernel does not tell us
 
@@ -66,7 +67,10 @@ class Waiting(NamedTuple):
 
 def judged(seen: Evidence) -> Waiting:
     """Return what the session waits for. The first row that fits decides."""
-    asking = next((each for each in seen.foreground if each.sleep in (Sleep.READING, Sleep.POLLING)), None)
+    asks = {Sleep.READING, Sleep.POLLING}
+    if not seen.canonical:  # who takes keys singly and sleeps in a poll waits for one; others may poll a network
+        asks.add(Sleep.PERHAPS)
+    asking = next((each for each in seen.foreground if each.sleep in asks), None)
     if asking is None:
         return _silent(seen)
     return Waiting(_wanted(asking, seen), asking.pid, asking.program)

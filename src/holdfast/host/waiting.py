@@ -355,12 +355,12 @@ def _thread_sleep(pid: int, thread: str, terminal: _Terminal) -> Sleep:
 def _by_place(folder: str, terminal: _Terminal) -> Sleep:
     """Judge by where in the kernel it sleeps, and by its standard input being the terminal."""
     try:
-        place = _text(f"{folder}/wchan")
+        place = _text(f"{folder}/wchan").partition(".")[0]  # compilers add .constprop.0 and the like
     except OSError:
         return Sleep.UNSEEN
     if 0 not in terminal:
         return Sleep.ELSEWHERE
-    return Sleep.READING if place in _READS_IN else Sleep.POLLING if place in _POLLS_IN else Sleep.ELSEWHERE
+    return Sleep.READING if place in _READS_IN else Sleep.PERHAPS if place in _POLLS_IN else Sleep.ELSEWHERE
 
 
 def _polled(pid: int, address: int, count: int) -> list[int]:
