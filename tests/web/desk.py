@@ -1,8 +1,10 @@
 """A machine with sessions, and browsers that are let in to it."""
 
 import json
+import subprocess
 from typing import Any
 
+from tests.faces.realhost import HOLD
 from tests.remote.places import World
 from tests.web.chromium import Browser, Page
 
@@ -69,3 +71,51 @@ def screen(page: Page) -> str:
 def shows(page: Page, text: str, within_s: float = 20) -> None:
     """Wait until the terminal shows ``text``."""
     page.until(f"document.querySelector('{OPENED} .xterm-rows')?.textContent.includes({json.dumps(text)})", within_s)
+
+
+def profiles(page: Page, what: str) -> list[Any]:
+    """Return an expression of each profile, ``each``, that the page's browser keeps."""
+    found: list[Any] = page.run(
+        "new Promise((done) => { const open = indexedDB.open('holdfast'); open.onsuccess = () => {"
+        " const all = open.result.transaction('profiles').objectStore('profiles').getAll();"
+        f" all.onsuccess = async () => done(await Promise.all(all.result.map(async (each) => {what}))); }}; }})"
+    )
+    return found
+
+
+class Pairing:
+    """`hold pair`, which waits for its answer. ``said`` is what it printed first: ``page`` and ``code``."""
+
+    def __init__(self, world: World, *arguments: str) -> None:
+        self._process = subprocess.Popen(
+            [*HOLD, "pair", *arguments, "--json"], env=world.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        self.said = self._object()
+
+    def _object(self) -> dict[str, str]:
+        """The next object of JSON that it prints, however that is laid out."""
+        assert self._process.stdout is not None
+        text = ""
+        while True:
+            text += (line := self._process.stdout.readline())
+            assert line, f"hold pair ended: {text}"
+            try:
+                found: dict[str, str] = json.loads(text)
+            except ValueError:
+                continue
+            return found
+
+    def asking(self) -> dict[str, str]:
+        """Who asks to join, and with which number, once somebody does."""
+        return self._object()
+
+    def answer(self, word: str) -> int:
+        """Answer, and return its exit status."""
+        self._process.communicate(word + "\n", timeout=60)
+        return self._process.returncode
+
+    def end(self) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.communicate()

@@ -11,7 +11,7 @@ import pytest
 from tests.remote.places import World
 from tests.web.chromium import Browser, Page
 from tests.web.conftest import Report
-from tests.web.desk import OPENED, PAINTED, Desk, screen, shows
+from tests.web.desk import OPENED, PAINTED, Desk, profiles, screen, shows
 
 LATENCY_S_MAX = 0.1  # wanted at p95 during a flood; asserted with room for a machine that others use, too
 LOAD = 6.0
@@ -26,7 +26,6 @@ def desk(browser: Browser) -> Iterator[Desk]:
         one = Desk(world, browser)
         first = one.tab()
         one.join(first, one.code("ben"))
-        one.first = first  # type: ignore[attr-defined]
         yield one
         one.close()
 
@@ -42,17 +41,13 @@ def page(desk: Desk) -> Iterator[Page]:
 
 
 def test_a_code_in_the_address_lets_in_once_and_leaves_the_address(desk: Desk) -> None:
-    first: Page = desk.first  # type: ignore[attr-defined]
+    first = desk.pages[0]
     assert first.run("location.hash + location.pathname") in ("/", "#//")
     assert "HOLD1" not in first.run("location.href + document.body.innerText")
     text = first.text()
     assert all(name in text for name in ("build", "count", "failed", "exit 3"))
     assert first.said == []
-    kept = first.run(
-        "new Promise((r) => { const o = indexedDB.open('holdfast'); o.onsuccess = () => { const a = o.result"
-        ".transaction('profiles').objectStore('profiles').getAll(); a.onsuccess = () => r(a.result.map((p) =>"
-        " [p.secret.extractable, p.secret.type, Object.keys(p).includes('seed')])); }; })"
-    )
+    kept = profiles(first, "[each.secret.extractable, each.secret.type, Object.keys(each).includes('seed')]")
     assert kept == [[False, "private", False]], "the key can be used there and never be read"
 
 
@@ -60,13 +55,11 @@ def test_what_is_typed_reaches_the_program_and_is_its_operators_in_the_record(de
     desk.open(page, "count")
     shows(page, "ready")
     page.write("hello from a browser\n")
-    shows(page, "hello from a browser\nhello from a browser".split("\n")[0])
-    page.until(f"(document.querySelector('{OPENED} .xterm-rows').textContent.match(/hello from a browser/g) ?? []).length >= 2")
-    who = page.run(
-        "import('/app/core/ids.js').then((ids) => new Promise((r) => { const o = indexedDB.open('holdfast'); o.onsuccess = () => {"
-        " const a = o.result.transaction('profiles').objectStore('profiles').getAll(); a.onsuccess = async () =>"
-        " r(await ids.operatorId(a.result[0].key)); }; }))"
+    shows(page, "hello from a browser")
+    page.until(
+        f"(document.querySelector('{OPENED} .xterm-rows').textContent.match(/hello from a browser/g) ?? []).length >= 2"
     )
+    [who] = profiles(page, "(await import('/app/core/ids.js')).operatorId(each.key)")
     typed = [each for each in desk.record("count") if each["kind"] == "input"]
     assert typed and {each["operator"] for each in typed} == {who}
 
@@ -85,7 +78,9 @@ def test_a_reload_needs_nothing_but_the_address_and_the_key(desk: Desk, page: Pa
         times.append(float(page.run("performance.getEntriesByName('holdfast-first-paint')[0].startTime")) / 1000)
         page.until(f"document.querySelector('{OPENED} .xterm-rows')?.textContent.includes('red42')")
         assert screen(page) == before
-    report(f"reload to first paint of the session: best {min(times):.2f} s of {[f'{each:.2f}' for each in times]} (wanted 1 s)")
+    report(
+        f"reload to first paint of the session: best {min(times):.2f} s of {[f'{each:.2f}' for each in times]} (wanted 1 s)"
+    )
     assert min(times) <= 1.0 * LOAD
 
 
@@ -140,7 +135,8 @@ def test_without_a_sign_of_life_the_age_of_the_last_one_is_said(desk: Desk, page
     os.kill(process.pid, signal.SIGSTOP)
     try:
         text = page.until(
-            "(() => { const s = document.querySelector('.status'); return ['late', 'down'].includes(s.dataset.state) && s.textContent; })()", 40
+            "(() => { const s = document.querySelector('.status'); return ['late', 'down'].includes(s.dataset.state) && s.textContent; })()",
+            40,
         )
         assert "last heard" in text and "goes on" in text
     finally:
@@ -159,7 +155,21 @@ def test_a_relay_that_dies_costs_a_reconnect(desk: Desk, page: Page) -> None:
     shows(page, "typed meanwhile", 60)
     page.until("document.querySelector('.status').dataset.state === 'up'", 40)
     assert desk.world.output("count").count(b"typed meanwhile") == 2, "typed once, echoed once"
-    page.said = [each for each in page.said if "WebSocket connection" not in each]  # the browser's own word on a dead relay
+    page.said = [
+        each for each in page.said if "WebSocket connection" not in each
+    ]  # the browser's own word on a dead relay
+
+
+def test_a_host_that_is_killed_and_comes_back_is_gone_on_with(desk: Desk, page: Page) -> None:
+    """Its links are gone with it: a new one is begun, and the attachment goes on from the present."""
+    desk.open(page, "count")
+    os.kill(desk.world.host_pid, signal.SIGKILL)
+    page.until("document.querySelector('.status').dataset.state !== 'up'", 40)
+    assert desk.world.hold("ls").returncode == 0, "which starts the host"
+    page.until("document.querySelector('.status').dataset.state === 'up'", 60)
+    page.write("after the host\n")
+    shows(page, "after the host", 40)
+    assert desk.world.output("count").count(b"after the host") == 2
 
 
 QUERIES = r"printf '\033[c\033[>c\033[6n\033[?6n\033[5n\033[?2004$p\033[18t\033]11;?\007\033P$qm\033\\\033[>q\033[?u'"
@@ -178,7 +188,9 @@ def test_the_browser_answers_no_question_of_a_program(desk: Desk, page: Page) ->
 def test_a_session_is_begun_from_the_page(desk: Desk, page: Page) -> None:
     desk.open(page, "build")
     page.click("button[aria-label='New session']")
-    page.run("(() => { const f = document.querySelector('dialog form'); f.elements.name.value = 'fresh'; f.elements.command.value = 'cat'; })()")
+    page.run(
+        "(() => { const f = document.querySelector('dialog form'); f.elements.name.value = 'fresh'; f.elements.command.value = 'cat'; })()"
+    )
     page.click("dialog button.primary")
     page.until("document.title.startsWith('fresh')", 30)
     assert desk.session("fresh")["argv"] == ["cat"]
@@ -192,7 +204,10 @@ def test_a_text_is_found_on_the_screen(desk: Desk, page: Page) -> None:
     page.press("f", code="KeyF", key_code=70, modifiers=2 | 8)
     page.until("document.activeElement.getAttribute('aria-label') === 'Find on the screen'")
     page.do("Input.insertText", text="needle")
-    page.until(f"!!document.querySelector('{OPENED} .xterm-find-result-decoration, {OPENED} .xterm-find-active-result-decoration')", 10)
+    page.until(
+        f"!!document.querySelector('{OPENED} .xterm-find-result-decoration, {OPENED} .xterm-find-active-result-decoration')",
+        10,
+    )
     page.press("Escape", key_code=27)
     page.until("document.activeElement.matches('.xterm-helper-textarea')")
 
@@ -225,8 +240,12 @@ def test_a_device_types_on_what_it_has_seen(desk: Desk) -> None:
         shows(page, "first")
         assert desk.world.hold("send", "count", "from the terminal", "--enter").returncode == 0
         shows(page, "from the terminal")
-        page.until(f"document.querySelector('{OPENED} .control').textContent.startsWith('human ')", 30)  # by typing: no device holds it
-        page.until(f"[...document.querySelectorAll('{OPENED} .controls button')].some((each) => each.textContent === 'Ask for control')")
+        page.until(
+            f"document.querySelector('{OPENED} .control').textContent.startsWith('human ')", 30
+        )  # by typing: no device holds it
+        page.until(
+            f"[...document.querySelectorAll('{OPENED} .controls button')].some((each) => each.textContent === 'Ask for control')"
+        )
         page.write("too early\n")
         page.until(f"document.querySelector('{OPENED} .note').textContent.length > 0", 20)
         assert desk.world.hold("release", "count").returncode == 0

@@ -65,7 +65,7 @@ def test_what_a_browser_has_is_not_sent_again(relay: Relay) -> None:
     assert status == 200 and headers["content-encoding"] == "gzip"
     assert gzip.decompress(body) == (APP / "vendor" / "xterm.mjs").read_bytes()
     assert len(body) < 100_000
-    status, again, body = get(relay, "/app/vendor/xterm.mjs", **{"If-None-Match": headers["etag"]})
+    status, _, body = get(relay, "/app/vendor/xterm.mjs", **{"If-None-Match": headers["etag"]})
     assert (status, body) == (304, b"")
     assert get(relay, "/app/vendor/xterm.mjs", **{"If-None-Match": '"another"'})[0] == 200
 
@@ -97,7 +97,12 @@ def test_the_first_page_names_every_module_so_that_none_waits_for_another() -> N
 
 def test_modules_import_only_what_is_served_and_point_one_way() -> None:
     """core <- wire <- client <- face: as the packages that they mirror."""
-    allowed = {"core": {"core"}, "wire": {"core", "wire"}, "client": {"core", "wire", "client"}, "face": {"core", "client", "face", "vendor"}}
+    allowed = {
+        "core": {"core"},
+        "wire": {"core", "wire"},
+        "client": {"core", "wire", "client"},
+        "face": {"core", "client", "face", "vendor"},
+    }
     for file in FILES:
         layer = file.relative_to(APP).parts[0]
         if file.suffix != ".js" or layer not in allowed:
@@ -109,7 +114,9 @@ def test_modules_import_only_what_is_served_and_point_one_way() -> None:
 
 
 def test_no_text_becomes_markup_or_code_and_nothing_comes_from_elsewhere() -> None:
-    forbidden = re.compile(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc|https?://(?!127)(?!www\.w3\.org)")
+    forbidden = re.compile(
+        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function|srcdoc|https?://(?!127)(?!www\.w3\.org)"
+    )
     for file in FILES:
         if file.suffix in (".js", ".html", ".css") and "vendor" not in file.parts:
             found = [line for line in file.read_text().splitlines() if forbidden.search(line)]
@@ -119,7 +126,9 @@ def test_no_text_becomes_markup_or_code_and_nothing_comes_from_elsewhere() -> No
 
 def test_what_others_made_is_as_it_was_published() -> None:
     """Hashes of every vendored file, and a licence for each package."""
-    done = subprocess.run([sys.executable, str(ROOT / "tools" / "vendor"), "--check"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "vendor"), "--check"], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == 0, done.stderr
     manifest: dict[str, Any] = json.loads((APP / "vendor" / "manifest.json").read_text())
     for name, package in manifest.items():

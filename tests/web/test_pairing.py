@@ -16,6 +16,7 @@ from holdfast.wire.joining import Issue, NotInvited
 from holdfast.wire.pairing import DIGITS, number
 from tests.faces.realhost import HOLD
 from tests.remote.places import World
+from tests.web.desk import Pairing
 
 DIGEST, KEY, OTHER = bytes(32), KeyPair(bytes(32)).key, KeyPair(b"1" * 32).key
 ASK = Issue(DIGEST, KEY, b"", "phone")
@@ -62,30 +63,18 @@ def world() -> Iterator[World]:
 def test_another_terminal_is_paired_the_same_way(world: World, tmp_path: Path) -> None:
     """`hold join` says the number, too."""
     env = world.env | {"HOLDFAST_STATE_DIR": str(tmp_path / "s"), "HOLDFAST_RUNTIME_DIR": str(tmp_path / "r")}
-    with subprocess.Popen(
-        [*HOLD, "pair", "laptop", "--operate", "--json"], env=world.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as pairing:
-        assert pairing.stdin is not None and pairing.stdout is not None
-        code = ""
-        while '"code":' not in code:
-            code += pairing.stdout.readline()
-        text = json.loads("{" + code.split("{", 1)[1].split('"code":')[0] + '"code":' + code.split('"code":')[1].rstrip(",\n ") + "}")["code"]
+    pairing = Pairing(world, "laptop", "--operate")
+    try:
         with subprocess.Popen(
-            [*HOLD, "join", "-", "--json"], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        ) as joining:
-            assert joining.stdin is not None and joining.stderr is not None
-            joining.stdin.write(text)
-            joining.stdin.close()
-            said = joining.stderr.readline()
-            shown = "".join(each for each in said if each.isdigit())
-            asks = ""
-            while '"number":' not in asks:
-                asks += pairing.stdout.readline()
-            assert shown and shown in asks
-            pairing.stdin.write(shown[:3] + " " + shown[3:] + "\n")
-            pairing.stdin.close()
-            out = joining.stdout.read() if joining.stdout else ""
-            assert joining.wait(60) == 0, joining.stderr.read()
-        assert pairing.wait(60) == 0
-    given = json.loads(out)
+            [*HOLD, "join", pairing.said["code"], "--json"], env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            text=True,
+        ) as joining:  # fmt: skip
+            assert joining.stdout is not None and joining.stderr is not None
+            shown = "".join(each for each in joining.stderr.readline() if each.isdigit())
+            assert pairing.asking()["number"] == shown
+            assert pairing.answer(f"{shown[:3]} {shown[3:]}") == 0
+            given = json.loads(joining.stdout.read())
+            assert joining.wait(60) == 0
+    finally:
+        pairing.end()
     assert (given["name"], given["kind"], given["may"]) == ("laptop", "human", ["operate everything"])

@@ -86,14 +86,26 @@ def test_long_output_is_folded_and_unfolded(desk: Desk, page: Page) -> None:
 
 def test_keys_that_a_phone_has_not(desk: Desk, page: Page) -> None:
     desk.open(page, "keys")
-    pressed = [("Escape", "1b"), ("Tab", "09"), ("Control C", "03"), ("Up", "1b 5b 41"), ("Pipe", "7c"), ("Control D", "04")]
+    pressed = [
+        ("Escape", "1b"),
+        ("Tab", "09"),
+        ("Control C", "03"),
+        ("Up", "1b 5b 41"),
+        ("Pipe", "7c"),
+        ("Control D", "04"),
+    ]
     for name, _ in pressed:
         page.tap(key(name))
     page.tap(key("Control, for the next key"))
-    assert page.run(f"document.querySelector(\"{key('Control, for the next key')}\").getAttribute('aria-pressed')") == "true"
+    assert (
+        page.run(f"document.querySelector(\"{key('Control, for the next key')}\").getAttribute('aria-pressed')")
+        == "true"
+    )
     page.tap(FIELD)
     page.write("x")
-    page.until(f"document.querySelector(\"{key('Control, for the next key')}\").getAttribute('aria-pressed') === 'false'")
+    page.until(
+        f"document.querySelector(\"{key('Control, for the next key')}\").getAttribute('aria-pressed') === 'false'"
+    )
     wanted = " ".join(bytes_ for _, bytes_ in pressed) + " 18"
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
@@ -137,10 +149,16 @@ def test_a_pinch_makes_the_screen_larger_and_it_scrolls(desk: Desk, page: Page) 
     page.until(f"{width} > 0")
     before = page.run(width)
     for kind, apart in (("touchStart", 40), ("touchMove", 60), ("touchMove", 100)):
-        page.do("Input.dispatchTouchEvent", type=kind, touchPoints=[{"x": 195 - apart, "y": 300}, {"x": 195 + apart, "y": 300}])
+        page.do(
+            "Input.dispatchTouchEvent",
+            type=kind,
+            touchPoints=[{"x": 195 - apart, "y": 300}, {"x": 195 + apart, "y": 300}],
+        )
     page.do("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
     page.until(f"{width} > {before * 1.8}", 10)
-    assert page.run(f"(() => {{ const s = document.querySelector('{OPENED} .screen'); return s.scrollWidth > s.clientWidth; }})()")
+    assert page.run(
+        f"(() => {{ const s = document.querySelector('{OPENED} .screen'); return s.scrollWidth > s.clientWidth; }})()"
+    )
 
 
 def test_a_keyboard_that_covers_the_page_leaves_the_field_in_view(desk: Desk, page: Page) -> None:
@@ -150,7 +168,9 @@ def test_a_keyboard_that_covers_the_page_leaves_the_field_in_view(desk: Desk, pa
         "(() => { const v = window.visualViewport; Object.defineProperty(v, 'height', {get: () => 500, configurable: true});"
         " v.dispatchEvent(new Event('resize')); })()"
     )
-    bottom = page.until(f"(() => {{ const b = document.querySelector('{FIELD}').getBoundingClientRect().bottom; return b <= 500 && b; }})()")
+    bottom = page.until(
+        f"(() => {{ const b = document.querySelector('{FIELD}').getBoundingClientRect().bottom; return b <= 500 && b; }})()"
+    )
     assert 400 < bottom <= 500
 
 
@@ -163,7 +183,8 @@ def test_it_installs_as_an_app_and_keeps_only_its_shell(desk: Desk, page: Page) 
     assert (said["display"], said["start_url"]) == ("standalone", "/")
     assert page.do("Page.getInstallabilityErrors")["installabilityErrors"] == []
     cached = page.until(
-        "caches.open('holdfast-shell-1').then((c) => c.keys()).then((all) => all.length > 20 && all.map((r) => new URL(r.url).pathname))", 40
+        "caches.open('holdfast-shell-1').then((c) => c.keys()).then((all) => all.length > 20 && all.map((r) => new URL(r.url).pathname))",
+        40,
     )
     assert all(each == "/" or each.startswith("/app/") for each in cached)
 

@@ -48,7 +48,7 @@ def test_a_desk(desk: Desk, core: Core) -> None:
     page = desk.tab(width=1280, height=800)
     work(desk, page)
     core.run(AI, desk.code("helper", "ai", "--operate"), "build")
-    assert core.run(TYPES, "for f in lib share src; do echo \"$f: $(ls $f | wc -l) entries\"; done\r") == "applied"
+    assert core.run(TYPES, 'for f in lib share src; do echo "$f: $(ls $f | wc -l) entries"; done\r') == "applied"
     shows(page, "share:")
     page.until(f"document.querySelector('{OPENED} .control').textContent.startsWith('ai ')", 30)
     page.run(f"document.querySelector(\"{OPENED} button[aria-label^='Details']\").click()")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,11 +14,10 @@ from holdfast.core.invitations import parse_join_code
 from holdfast.core.signed import KeyPair
 from holdfast.wire.joining import Issue, digest
 from holdfast.wire.messages import Failed, Joined
-from tests.faces.realhost import HOLD
 from tests.remote.places import World
 from tests.web.chromium import Browser, Page
 from tests.web.core import Core
-from tests.web.desk import OPENED, Desk, shows
+from tests.web.desk import OPENED, Desk, Pairing, profiles, shows
 
 AI = """
 const profile = await m['client/joining'].join(a[0], new m['client/profile'].Memory(), {name: 'bot'});
@@ -96,7 +94,9 @@ def test_ai_operators_are_paused_and_let_go_on(desk: Desk, page: Page, core: Cor
     assert "you" in page.run(f"document.querySelector('{OPENED} .people').textContent")
 
 
-def test_what_an_ai_proposes_is_shown_to_the_byte_and_done_once_it_is_approved(desk: Desk, page: Page, core: Core) -> None:
+def test_what_an_ai_proposes_is_shown_to_the_byte_and_done_once_it_is_approved(
+    desk: Desk, page: Page, core: Core
+) -> None:
     core.run(AI, desk.code("bot3", "ai", "--propose"), "ask")
     desk.open(page, "ask")
     assert core.run(PROPOSES, 1, "echo approved-$((6*7))\r", "to see it") == "proposed"
@@ -116,42 +116,6 @@ def test_what_an_ai_proposes_is_shown_to_the_byte_and_done_once_it_is_approved(d
     assert b"never" not in desk.world.output("ask")
 
 
-class Pairing:
-    """`hold pair` with its answer to be given."""
-
-    def __init__(self, desk: Desk) -> None:
-        self._process = subprocess.Popen(
-            [*HOLD, "pair", "--json"], env=desk.world.env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        self.said = self._line()
-
-    def _line(self) -> dict[str, str]:
-        """One printed object of JSON, however it is laid out."""
-        assert self._process.stdout is not None
-        text = ""
-        while True:
-            text += (line := self._process.stdout.readline())
-            if not line:
-                raise AssertionError(f"hold pair ended: {self._process.stderr.read() if self._process.stderr else ''}")
-            try:
-                found: dict[str, str] = json.loads(text)
-            except ValueError:
-                continue
-            return found
-
-    def asking(self) -> dict[str, str]:
-        return self._line()
-
-    def answer(self, word: str) -> int:
-        out, _ = self._process.communicate(word + "\n", timeout=60)
-        return self._process.returncode
-
-    def end(self) -> None:
-        if self._process.poll() is None:
-            self._process.send_signal(signal.SIGKILL)
-        self._process.communicate()
-
-
 def opened_with(page: Page, desk: Desk, url: str) -> str:
     """Open the page that `hold pair` printed; return the number that it shows."""
     page.go(desk.base + "/#" + url.partition("#")[2])
@@ -159,7 +123,7 @@ def opened_with(page: Page, desk: Desk, url: str) -> str:
 
 
 def test_a_phone_is_paired_by_a_number_on_both_screens_and_acts_as_its_person(desk: Desk) -> None:
-    pairing = Pairing(desk)
+    pairing = Pairing(desk.world)
     try:
         with Browser() as own:
             page = own.page()
@@ -171,11 +135,7 @@ def test_a_phone_is_paired_by_a_number_on_both_screens_and_acts_as_its_person(de
             assert pairing.answer(shown) == 0
             page.until("document.querySelectorAll('button.session').length >= 2", 60)
             assert page.said == []
-            kind = page.run(
-                "new Promise((r) => { const o = indexedDB.open('holdfast'); o.onsuccess = () => { const a = o.result.transaction('profiles')"
-                ".objectStore('profiles').getAll(); a.onsuccess = () => r(a.result[0].kind); }; })"
-            )
-            assert kind == "human"
+            assert profiles(page, "each.kind") == ["human"]
             page.close()
     finally:
         pairing.end()
@@ -184,7 +144,7 @@ def test_a_phone_is_paired_by_a_number_on_both_screens_and_acts_as_its_person(de
 
 
 def test_whoever_is_not_recognised_gets_nothing_and_the_code_is_used_up(desk: Desk) -> None:
-    pairing = Pairing(desk)
+    pairing = Pairing(desk.world)
     try:
         with Browser() as own:
             page = own.page()
@@ -203,12 +163,16 @@ def test_whoever_is_not_recognised_gets_nothing_and_the_code_is_used_up(desk: De
 
 def test_a_host_that_says_a_person_agreed_is_not_believed(desk: Desk) -> None:
     """The program that signs looks for the person's word beside the keys, where the host cannot write it."""
-    pairing = Pairing(desk)
+    pairing = Pairing(desk.world)
     try:
         code = parse_join_code(pairing.said["code"], now=int(time.time()))
         ask = Issue(digest(code.secret), KeyPair(os.urandom(32)).key, b"", "thief")
         done = subprocess.run(
-            [sys.executable, "-m", "holdfast.client.issuing"], env=desk.world.env, input=msgspec.msgpack.encode(ask), capture_output=True, timeout=60
+            [sys.executable, "-m", "holdfast.client.issuing"],
+            env=desk.world.env,
+            input=msgspec.msgpack.encode(ask),
+            capture_output=True,
+            timeout=60,
         )
         answer = msgspec.msgpack.decode(done.stdout, type=Failed | Joined)
         assert isinstance(answer, Failed) and answer.code == "not-invited"
