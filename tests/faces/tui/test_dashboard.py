@@ -75,7 +75,7 @@ def test_sessions_come_and_go_and_are_shown_as_they_are(host: TemporaryHost) -> 
         await until_so(pilot, lambda: "typed" in shown(app, "#screen"))
         await one.kill(grace=0)
         await until_so(pilot, lambda: names(app) == ["two"])
-        assert "second" in shown(app, "#screen")
+        await until_so(pilot, lambda: "second" in shown(app, "#screen"))
         await two.kill(grace=0)
         await until_so(pilot, lambda: names(app) == [])
 
@@ -90,7 +90,7 @@ def test_what_a_session_says_drives_nothing(host: TemporaryHost) -> None:
             "odd", argv=["sh", "-c", "printf '\\033]0;[bold]title\\007[red]text[/] \\\\[x]'; exec cat"]
         )
         await until_so(pilot, lambda: "[red]text[/]" in shown(app, "#screen"))
-        assert "[bold]title" in shown(app, "#about-it")
+        await until_so(pilot, lambda: "[bold]title" in shown(app, "#about-it"))
         await session.kill(grace=0)
 
     tale(work, host)
@@ -142,7 +142,7 @@ def test_what_waits_is_shown_exactly_and_decided(host: TemporaryHost) -> None:
             theirs = await model.attach("asked")
             first = await theirs.propose("rm -rf build\r", "it is in the way")
             await until_so(pilot, lambda: "1 wait" in shown(app, "#waiting"))
-            assert "rm -rf build^M" in shown(app, "#waiting")
+            await until_so(pilot, lambda: "rm -rf build^M" in shown(app, "#waiting"))
             await pilot.press("a")
             await until_so(pilot, lambda: isinstance(app.screen, Ask))
             about = str(app.screen.query_one("#about", Static).render())
@@ -212,7 +212,7 @@ def test_sessions_elsewhere_are_shown() -> None:
         async with app.run_test(size=SIZE) as pilot:
             await until_so(pilot, lambda: names(app) == ["far"], 60)
             await until_so(pilot, lambda: "from far away" in shown(app, "#screen"), 30)
-            assert "box" in shown(app, "#about-it")
+            await until_so(pilot, lambda: "box" in shown(app, "#about-it"))
 
     with World() as world:
         world.new("far", "echo from far away; exec cat")

@@ -6,7 +6,6 @@ Not here: what there is to show (watch). Every text of a session is shown as tex
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import subprocess
 import sys
@@ -85,6 +84,12 @@ class Dashboard(App[None]):
         self.watch_ = watch or Watch()
         self.rows: list[Row] = []
         self.pending: list[tuple[Row, hf.Proposal]] = []
+        # Kept by name: a look that ends while the dashboard is being left draws into widgets that are gone already.
+        self.table: DataTable[Text] = DataTable(id="sessions", cursor_type="row", zebra_stripes=True)
+        self.box = Input(placeholder="part of a name, a host or a command", id="find")
+        self.waiting = Static(id="waiting")
+        self.about, self.preview = Static(id="about-it"), Static(id="screen")
+        self.said = Static(Text("Enter attaches; leaving comes back here", style="dim"), id="said")
         self._find = ""
         self._shown: tuple[str, int] = ("", -1)  # which screen, up to which output
         self._looking = asyncio.Lock()
@@ -94,14 +99,13 @@ class Dashboard(App[None]):
     def compose(self) -> ComposeResult:
         with Horizontal():
             with Vertical(id="left"):
-                table: DataTable[Text] = DataTable(id="sessions", cursor_type="row", zebra_stripes=True)
-                yield table
-                yield Input(placeholder="part of a name, a host or a command", id="find")
-                yield Static(id="waiting")
+                yield self.table
+                yield self.box
+                yield self.waiting
             with Vertical(id="right"):
-                yield Static(id="about-it")
-                yield Static(id="screen")
-        yield Static(Text("Enter attaches; leaving comes back here", style="dim"), id="said")
+                yield self.about
+                yield self.preview
+        yield self.said
         yield Footer()
 
     async def on_mount(self) -> None:
@@ -112,10 +116,6 @@ class Dashboard(App[None]):
 
     async def on_unmount(self) -> None:
         await self.watch_.close()
-
-    @property
-    def table(self) -> DataTable[Text]:
-        return self.query_one("#sessions", DataTable)
 
     @property
     def chosen(self) -> Row | None:
@@ -174,7 +174,7 @@ class Dashboard(App[None]):
             return self._kept
 
     def _draw_waiting(self) -> None:
-        box = self.query_one("#waiting", Static)
+        box = self.waiting
         box.set_class(bool(self.pending), "shown")
         lines = [f"{len(self.pending)} wait for you (a):"] + [
             f"  {clean(row.info.name)}: {visible(each.data)[:80]}" for row, each in self.pending[:6]
@@ -183,7 +183,7 @@ class Dashboard(App[None]):
 
     async def _draw_screen(self) -> None:
         row = self.chosen
-        about, screen = self.query_one("#about-it", Static), self.query_one("#screen", Static)
+        about, screen = self.about, self.preview
         if row is None:
             about.update("")
             screen.update(Text("no sessions are running; `hold new NAME` starts one" if not self.rows else ""))
@@ -202,7 +202,7 @@ class Dashboard(App[None]):
 
     def say(self, text: str) -> None:
         """Say what happened, or did not, below everything."""
-        self.query_one("#said", Static).update(Text(text))
+        self.said.update(Text(text))
 
     # ---- keys ----
 
@@ -285,9 +285,8 @@ class Dashboard(App[None]):
         self.push_screen(Ask(f"Let it do this? ({len(self.pending)} wait)", clean_lines(about)), decided)
 
     def action_find(self) -> None:
-        box = self.query_one("#find", Input)
-        box.add_class("shown")
-        box.focus()
+        self.box.add_class("shown")
+        self.box.focus()
 
     async def on_input_changed(self, event: Input.Changed) -> None:
         self._find = event.value
@@ -299,10 +298,9 @@ class Dashboard(App[None]):
         self.table.focus()
 
     def on_key(self, event: Any) -> None:
-        if event.key == "escape" and self.focused is self.query_one("#find", Input):
-            with contextlib.suppress(Exception):
-                self.query_one("#find", Input).value = ""
-            self.query_one("#find", Input).remove_class("shown")
+        if event.key == "escape" and self.focused is self.box:
+            self.box.value = ""
+            self.box.remove_class("shown")
             self.table.focus()
 
 
