@@ -60,7 +60,7 @@ def read(log: str, mode: str) -> None:
         select.select([0], [], [])
         at = time.monotonic()
         try:
-            data = os.read(0, 512 if "slow" in mode else 65536)
+            data = os.read(0, 64 if "slow" in mode else 65536)
         except BlockingIOError:
             continue
         os.write(out, _READ.pack(at, len(data)) + data)
@@ -96,8 +96,8 @@ async def flood(socket: str, name: str) -> None:
         try:
             while True:
                 freed.clear()
-                size = BATCH if number % 2 else 1
-                count = COMMANDS // BATCH if number % 2 else 200
+                size = 1 if number % 2 else BATCH
+                count = 200 if number % 2 else COMMANDS // BATCH
                 batches = [b"".join(b"A%07d\n" % (at * size + one) for one in range(size)) for at in range(count)]
                 sent = await asyncio.gather(*(session.send(each) for each in batches), return_exceptions=True)
                 number += 1

@@ -5,6 +5,7 @@ Not here: how fast an operator may act at all (core.control).
 """
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -13,7 +14,28 @@ from holdfast.core.errors import BadMessage
 from holdfast.wire import messages as wire
 
 TURN_S: Final = 0.002  # of one client in one turn of the loop; an action that is signed takes a fifth of a millisecond
+HUSH_S: Final = 0.1  # that programs wait for a takeover; it takes a few milliseconds
 LATER_MAX: Final = 4096  # messages that wait: a carrier that cannot be paused is done at once beyond that
+
+
+class Hush:
+    """While it is held, nothing of programs is done: a person is taking over, in whatever session. For ``HUSH_S`` at most,
+    since a takeover may have to wait for a holder that hangs."""
+
+    _held = 0
+    _until = 0.0
+
+    def __enter__(self) -> None:
+        Hush._held += 1
+        Hush._until = time.monotonic() + HUSH_S
+
+    def __exit__(self, *args: object) -> None:
+        Hush._held -= 1
+
+    @classmethod
+    def on(cls) -> bool:
+        """Whether programs have to wait."""
+        return cls._held > 0 and time.monotonic() < cls._until
 
 
 class Fair:
@@ -34,7 +56,7 @@ class Fair:
             if self._began is None:
                 self._began = now
                 self._loop.call_soon(self._turn)
-            if now - self._began < TURN_S:
+            if now - self._began < TURN_S and not Hush.on():
                 self._do(message)
                 return
             self._pause(True)
@@ -49,6 +71,9 @@ class Fair:
     def _turn(self) -> None:
         self._began = None
         if not self._later:
+            return
+        if Hush.on():
+            self._loop.call_later(TURN_S, self._turn)
             return
         self._began = began = self._loop.time()
         self._loop.call_soon(self._turn)

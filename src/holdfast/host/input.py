@@ -22,6 +22,7 @@ from holdfast.wire import messages as wire
 if TYPE_CHECKING:
     from holdfast.host.session import Session
 
+TOLD_AT_ONCE: Final = 16  # whose input was dropped, in one turn of the loop
 QUEUE_MAX: Final = 256  # inputs waiting; the sender of one more is refused
 LINE_MAX: Final = 4095  # what the kernel's line editor keeps of one line; the rest it drops without a word
 
@@ -103,11 +104,19 @@ class Lane:
         dropped = [
             (each, no) for each in self._waiting if not each.record and (no := self._objection(each)) is not None
         ]
-        for waiting, no in dropped:
-            if waiting is not at_it:  # the task is at that one, and asks again before it types
-                self._waiting.remove(waiting)
-                self._settle(waiting.client, waiting.ask.seq, no)
+        if told := [(waiting, no) for waiting, no in dropped if waiting is not at_it]:
+            gone = {id(waiting) for waiting, _ in told}  # the task is at the first one, and asks again before it types
+            self._waiting = deque(each for each in self._waiting if id(each) not in gone)
+            # Whoever takes over waits for this; those who lost it can wait for their answers.
+            asyncio.get_running_loop().call_soon(self._tell, deque(told))
         return len(dropped)
+
+    def _tell(self, dropped: "deque[tuple[_Waiting, HoldError]]") -> None:
+        for _ in range(min(TOLD_AT_ONCE, len(dropped))):
+            waiting, no = dropped.popleft()
+            self._settle(waiting.client, waiting.ask.seq, no)
+        if dropped:
+            asyncio.get_running_loop().call_soon(self._tell, dropped)
 
     def go_on(self) -> None:
         """A change of control is done with what was on the way."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from holdfast.core.control import Change, How
 from holdfast.core.errors import HolderLost, HoldError, Refused
 from holdfast.core.journal import Author, Kind
+from holdfast.host.fairness import Hush
 from holdfast.host.holders import Fence
 
 if TYPE_CHECKING:
@@ -64,12 +65,13 @@ class Takeover:
         try:
             if before is not None and not before.done():
                 await asyncio.wait([before])
-            if change.cuts:
-                fence = await self._fence(change.term)
-                cleared = await self._clear_line(change, fence)
-                cut = cut._replace(flushed=fence.flushed, cleared=cleared)
-            if signalled:
-                cut = cut._replace(signalled=await self._signal(change, author))
+            with Hush():
+                if change.cuts:
+                    fence = await self._fence(change.term)
+                    cleared = await self._clear_line(change, fence)
+                    cut = cut._replace(flushed=fence.flushed, cleared=cleared)
+                if signalled:
+                    cut = cut._replace(signalled=await self._signal(change, author))
             if any(cut):
                 body = {"act": "cut", "of": position, "term": change.term, **cut._asdict()}
                 session.note(Kind.CONTROL, body | {"signalled": list(cut.signalled)})
