@@ -6,6 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile(
+    "house", deadline=None
+)  # what one example takes says how busy the machine is, not what is wrong
+settings.load_profile("house")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -96,7 +96,7 @@ TABLE = {
     "host-stop": "y..y.........", "host-upgrade": "y..y.........",
     "get-identity": "yyyyyy.......",
     "enrol": "y............", "enrol renewing": "y..y.........",
-    "revoke-list": FREE, "renew": FREE, "invite": "y............",
+    "revoke-list": FREE, "renew": FREE, "present": FREE, "invite": "y............",
     "await-joiner": "y............", "let-in": "y............", "accept-rollback": "y............",
 }  # fmt: skip
 
@@ -281,3 +281,23 @@ def test_whoever_may_less_is_refused_whatever_those_who_may_more_are(act: Act, s
                 assert refusals(act, human((narrow, less)), now=now)
         if refusals(act, Owner(), now=now):
             assert refusals(act, human((wide, ())), now=now)
+
+
+def test_an_operator_presented_from_inside_a_session_manages_nothing() -> None:
+    """Promise M1: whatever its grants say, and only because of where it is."""
+    outside = one_who_manages(False)
+    inside = one_who_manages(True)
+    for verb, need in NEEDS.items():
+        act = Act(verb, S1, "build")
+        before, after = refusals(act, outside, now=NOW), refusals(act, inside, now=NOW)
+        if need.capability & Capability.MANAGE:
+            assert "inside" in {each.reason for each in after}, verb
+        else:
+            assert after == before, verb
+
+
+def one_who_manages(inside: bool) -> Granted:
+    key = T.alice
+    member = identity.read(T.issued(Kind.HUMAN, key))
+    grant = grants.verify(T.granted(key), tenant=T.key, now=NOW, holder=key.key, kind=Kind.HUMAN)
+    return Granted(member, (grant,), inside="s-somewhere" if inside else "")
