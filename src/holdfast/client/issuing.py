@@ -51,7 +51,9 @@ def source(store: Store, *, capabilities: int, sessions: tuple[str, ...], now: i
     revoked = store.revocations()
     for chain in store.grant_chains(now=now):
         grant = grants.read(chain)
-        wide = not capabilities & ~grants.reaching(grant.capabilities) and grant.depth > 0 and not grant.revoked(revoked)
+        wide = (
+            not capabilities & ~grants.reaching(grant.capabilities) and grant.depth > 0 and not grant.revoked(revoked)
+        )
         if wide and (not grant.sessions or (sessions and grant.sessions.issuperset(sessions))):
             found.append((grant.not_after, chain))
     if not found:

@@ -49,7 +49,7 @@ class Kind(enum.StrEnum):
     PROPOSAL = "proposal"  # deed, ground, digest, until: somebody asks for something to be done
     DECISION = "decision"  # proposal, verdict: what became of it
     DENIED = "denied"  # verb, rule, why, digest: the policy forbade it and nothing was done
-    REFUSED = "refused"  # verb, reason, count: somebody asked for what they may not; so often since the last such record
+    REFUSED = "refused"  # verb, reason, count: asked for what they may not, so often since the last such record
     CONFLICT = "conflict"  # with, within_s: two operators submitted at once; both were done in this order
     COMMAND = "command"
     EXPORT = "export"

@@ -34,7 +34,7 @@ class Sleep(enum.Enum):
 
     READING = "reading"  # inside read(2) on the terminal
     POLLING = "polling"  # inside poll, select or epoll on the terminal, perhaps among others
-    PERHAPS = "perhaps"  # inside poll, select or epoll, of what the kernel does not tell us, with the terminal as its input
+    PERHAPS = "perhaps"  # inside one of these, of what the kernel does not tell; the terminal is its input
     ELSEWHERE = "elsewhere"  # not for the terminal, or not at all
     UNSEEN = "unseen"  # another user's: the kernel does not tell us
 

@@ -374,7 +374,11 @@ async def _asked(holder: Holder) -> bool:
 
 def _without_salt(operator: str) -> str:
     proof = operator.proof if isinstance(operator, Author) else None
-    return operator.saying(proof._replace(salt=b"", action=b"")) if isinstance(operator, Author) and proof is not None else operator
+    return (
+        operator.saying(proof._replace(salt=b"", action=b""))
+        if isinstance(operator, Author) and proof is not None
+        else operator
+    )
 
 
 def _answered(ref: int, seq: int, outcome: Outcome) -> wire.Typed | HoldError:

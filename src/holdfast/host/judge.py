@@ -54,7 +54,7 @@ def operator_of(author: str, *, role: Role = Role.OPERATE) -> Operator:
     """
     kind = author.kind if isinstance(author, Author) else ""
     principal = author.principal if isinstance(author, Author) else ""
-    plain = str(author).partition("/")[0]  # an Author that has no "/" would come out of it as it is, and cannot be encoded
+    plain = str(author).partition("/")[0]  # as plain text: an Author cannot be encoded
     return Operator(plain, kind, role if kind else Role.NONE, principal)
 
 

@@ -356,7 +356,9 @@ class Session:
         self.attaches += 1
         attachment = KINDS[ask.view](self, peer, ask, self.attaches)
         if self.over:
-            peer.send(wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, False, attachment.of))
+            peer.send(
+                wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, False, attachment.of)
+            )
             self.spawn(self._show_last(attachment, offset), "shown once more")
             return attachment
         wish = clamped(ask.size.rows, ask.size.cols) if ask.size is not None else None
@@ -368,7 +370,9 @@ class Session:
         self.presence = life.move(self.presence, Traffic.ATTACH)
         self.watch.stir()
         driver = self.sizing.driver == attachment.serial
-        peer.send(wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, driver, attachment.of))
+        peer.send(
+            wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, driver, attachment.of)
+        )
         if change is not None:
             await self._resize(change, peer.operator, starting=attachment)
         attachment.start(offset)
