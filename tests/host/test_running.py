@@ -211,6 +211,24 @@ def test_a_timeout_and_a_leaving_client_end_nothing() -> None:
     in_a_shell(story)
 
 
+def test_an_interrupt_reaches_a_program_that_takes_no_keys() -> None:
+    """The terminal is full of what nobody reads; the signal does not queue behind it."""
+
+    async def story(one: Machine, session: hf.Session) -> None:
+        running = await session.start("stty -isig -icanon; echo up; sleep 300; stty sane")
+        async for line in running.lines():
+            assert line == "up"
+            break
+        flood = asyncio.ensure_future(session.send(b"x" * 60_000))
+        await running.interrupt()
+        done = await running.wait(30)
+        assert done.state == "done"
+        flood.cancel()
+        await asyncio.gather(flood, return_exceptions=True)
+
+    in_a_shell(story)
+
+
 def test_lines_come_as_they_are_printed_and_end_with_the_command() -> None:
     async def story(one: Machine, session: hf.Session) -> None:
         for _ in range(5):

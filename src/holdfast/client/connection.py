@@ -6,6 +6,7 @@ Not here: the attach loop (terminal), what lasts (sdk). Every call raises the er
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final, TypeVar
@@ -22,6 +23,7 @@ from holdfast.wire.framing import client_inbox, framed
 
 A = TypeVar("A", bound=wire.Message)
 RECEIVE: Final = 1 << 18  # bytes taken from the socket at once
+PRESS_S: Final = 2.0  # for a key to be taken
 ANSWER_S: Final = 30.0  # for one answer, where a call does not say otherwise
 
 
@@ -252,9 +254,12 @@ class Connection:
                 return
         raise HostUnreachable(self.path, "it hung up")
 
-    def signal(self, session: str, number: int) -> None:
-        """Send a signal to the foreground job."""
-        self.ask(wire.Signal(self.ref(), session, number), wire.Done)
+    def interrupt(self, session: str) -> None:
+        """Press Ctrl-C; where the terminal takes no more keys, send SIGINT to the foreground job."""
+        try:
+            self.ask(wire.Input(self.ref(), session, self._ref, b"\x03"), wire.Typed, timeout=PRESS_S)
+        except Timeout:
+            self.ask(wire.Signal(self.ref(), session, signal.SIGINT), wire.Done)
 
     def run(self, session: str, text: str, *, key: str, patience: float, unmarked: bool) -> wire.Ran:
         """Have the session's shell run ``text``; return once it took it. See ``wire.Run``."""

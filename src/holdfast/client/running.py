@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 PAGE: Final = 1 << 18  # bytes asked for at once
 MOST: Final = 8 << 20  # bytes of output that a result holds, unless the caller says otherwise
 UNMARKED_QUIET_S: Final = 2.0  # after so long without output an unmarked command is taken to be over
+PRESS_S: Final = 2.0  # for a key to be taken
 ANSWER_S: Final = 30.0  # for the shell to take a line, beyond the patience that is asked for
 
 
@@ -190,9 +191,15 @@ class Running:
         return list(follow.heard(task.result())) if not isinstance(task.exception(), StopAsyncIteration) else []
 
     async def interrupt(self) -> None:
-        """Press Ctrl-C for it: SIGINT to what runs in the foreground. Nothing if it is over."""
+        """Press Ctrl-C for it; where the terminal takes no more keys, SIGINT to what runs in the foreground. Nothing if it is
+        over."""
         command = await self._command()
-        if command is None or command.state == "running":
+        if command is not None and command.state != "running":
+            return
+        try:  # the key and not the signal: the kernel finds who is in the foreground in the very instant
+            async with asyncio.timeout(PRESS_S):
+                await self._session.send(b"\x03")
+        except TimeoutError:
             await self._session.signal(signal.SIGINT)
 
     # ---- how it is found out ----

@@ -43,5 +43,7 @@ class Running(Mirror[real.Running]):
         return PORTAL.iterate(self._real.output())
 
     def interrupt(self) -> None:
-        """Press Ctrl-C for it: SIGINT to what runs in the foreground. Nothing if it is over."""
+        """Press Ctrl-C for it; where the terminal takes no more keys, SIGINT to what runs in the foreground. Nothing if it is
+        over.
+        """
         PORTAL.call(self._real.interrupt())

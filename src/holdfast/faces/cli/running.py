@@ -151,9 +151,9 @@ class Watched:
         return UNKNOWN_STATUS if command.status is None else int(command.status) & 255
 
     def interrupt(self) -> None:
-        """Send the command a SIGINT, through the session, as Ctrl-C there would."""
+        """Press Ctrl-C in the session."""
         with there(self.name) as (host, session):
-            host.signal(session, signal.SIGINT)
+            host.interrupt(session)
 
     def told(self, data: bytes) -> dict[str, Any]:
         """Return what --json prints."""
