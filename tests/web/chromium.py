@@ -5,6 +5,7 @@ One ``Browser`` is one process with a profile folder of its own; each ``Page`` c
 
 import base64
 import contextlib
+import ctypes
 import itertools
 import json
 import os
@@ -178,6 +179,11 @@ class Page:
         self._stack.close()
 
 
+def _end_with_parent() -> None:
+    """A test run that is killed leaves no browser behind. Source: prctl(2), PR_SET_PDEATHSIG."""
+    ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
+
+
 class Browser:
     """A process; ``with`` ends it and removes its profile."""
 
@@ -189,12 +195,9 @@ class Browser:
         root = ("--no-sandbox",) if os.geteuid() == 0 else ()
         command = [found, *FLAGS, *root, f"--user-data-dir={self._folder}", *more, "about:blank"]
         self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            preexec_fn=_end_with_parent,
+        )  # fmt: skip
         # A browser has a machine of its own in life: here others' work shares it, so it goes first where that may be.
         with contextlib.suppress(OSError):
             Path(f"/proc/{self._process.pid}/autogroup").write_text("-15")
