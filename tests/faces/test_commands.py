@@ -158,6 +158,7 @@ def test_doctor_finds_each_thing_and_says_what_to_do(host: FakeHost) -> None:
         "cgroups",
         "terminal engine",
         "logout",
+        "policy",
         "host",
     ]
     assert all(check["verdict"] in ("ok", "warn", "fail") for check in found)
