@@ -23,12 +23,15 @@ class InForce(NamedTuple):
     broken: str = ""
 
 
+_UNSEEN: Final = (0, 0, 0)
+
+
 class PolicyFile:
     """The policy in ``path``; no such file: nothing beyond admission and control."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._seen: tuple[int, int, int] | None = (0, 0, 0)  # None: there was none
+        self._seen: tuple[int, int, int] | None = _UNSEEN  # None: there was none
         self._in_force = InForce()
 
     def current(self) -> InForce:
@@ -41,9 +44,11 @@ class PolicyFile:
         except OSError as error:
             return InForce(_FREE, f"{self.path} cannot be read: {error.strerror}")
         if seen != self._seen:
+            never = seen is None and self._seen == _UNSEEN
             self._seen, self._in_force = seen, self._read() if seen is not None else InForce()
             said = self._in_force.broken or ("in force" if seen is not None else "gone; nothing is asked about")
-            log.warning("policy %s: %s", self.path, said)
+            if not never:
+                log.warning("policy %s: %s", self.path, said)
         return self._in_force
 
     @property
