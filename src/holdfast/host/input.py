@@ -206,6 +206,7 @@ class Lane:
         to them cannot be guessed at, nor how many inputs there were.
         """
         session, ask, stretch = self._session, waiting.ask, self._stretch
+        session.waiting.stir()
         if secret and stretch is not None and self._goes_on(stretch, waiting):
             self._inputs.merged(waiting.client, ask.seq, stretch.position)
             session.judge.typed(waiting.operator, stretch.position)

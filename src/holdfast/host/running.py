@@ -148,7 +148,6 @@ class Runs:
             session.gate.submit(
                 line, client=name, operator=by, attachment=attachment, answer=typed.set_result, verb="run"
             )
-            session.waiting.stir()
             told = await typed
             if isinstance(told, HoldError):
                 raise told

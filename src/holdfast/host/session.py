@@ -412,7 +412,6 @@ class Session:
             raise self._refusal("an observer does not type")
         serial = attachment.serial if attachment is not None else 0
         self.gate.submit(ask, client=client, operator=operator, attachment=serial, answer=answer)
-        self.waiting.stir()
 
     async def typed_by(self, serial: int) -> None:
         """Attachment ``serial`` types: its size becomes the session's."""
