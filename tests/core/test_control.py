@@ -244,6 +244,17 @@ def test_control_lapses_when_its_holder_is_silent_and_a_persons_only_when_they_a
     assert control.lapse(now=900 + SILENT_S) is not None
 
 
+def test_whose_rights_ended_holds_neither_control_nor_the_line() -> None:
+    """R56"""
+    control = Control()
+    typed(control, ALICE, b"half a li")
+    assert control.gone(ALICE.id, now=0) is None
+    typed(control, BOB, b"ls\r")
+    control.take(ALICE, now=0)
+    change = control.gone(ALICE.id, now=0)
+    assert change is not None and (change.how, control.state) == (How.LAPSE, "free")
+
+
 def test_the_job_of_an_ai_that_fell_silent_is_treated_as_it_asked() -> None:
     control = Control()
     control.take(AI, now=0, job="interrupt")

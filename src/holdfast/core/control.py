@@ -460,6 +460,14 @@ class Control:
             return None
         return self._change(How.LAPSE, NOBODY, NOBODY, now, job=self.on_lapse)
 
+    def gone(self, by: str, *, now: float) -> Change | None:
+        """The rights of ``by`` have ended: it holds neither control nor the line any more, and asks for nothing."""
+        self.line.authors = tuple(one for one in self.line.authors if one.id != by)
+        self.requests.pop(by, None)
+        if not by or self.holder.id != by:
+            return None
+        return self._change(How.LAPSE, NOBODY, NOBODY, now, job=self.on_lapse)
+
     def heard_of(self, by: str, now: float) -> None:
         """``by`` did something, whatever it is."""
         if by and by == self.holder.id:

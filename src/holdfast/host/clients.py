@@ -162,6 +162,7 @@ class Client:
             act = Act("attach", session.id, session.id, attachment.observe)
             if refusals(act, self.authority, now=int(time.time()), revoked=self._host.revocations):
                 session.lane.drop(self.client)
+                session.judge.gone(self.operator)
                 self._line.withhold()
                 self._part(number, "revoked")
         if isinstance(self.authority, Granted):

@@ -209,6 +209,11 @@ class Judge:
         """Return control as listings and screens carry it, None once the session is over."""
         return None if self._session.over else self.said()
 
+    def gone(self, author: str) -> None:
+        """The rights of ``author`` here have ended."""
+        if (change := self.control.gone(operator_of(author).id, now=time.monotonic())) is not None:
+            self._enact(change, HOST)
+
     def said(self) -> ControlState:
         """Return control as it is told to clients."""
         control = self.control
