@@ -53,6 +53,7 @@ def test_an_ai_claims_a_free_line_and_a_person_who_types_takes_it(host: Temporar
             await shown(mine, "ready")
             theirs = await ai.attach("claim")
             await theirs.send("from the ai\r")
+            await shown(mine, "from the ai")  # read by the program: what is not, a takeover throws away
             here = await mine.who()
             assert (here.control.state, here.control.kind) == ("held", "ai")
             assert here.control.on_behalf_of
@@ -80,6 +81,7 @@ def test_control_goes_from_an_ai_to_a_person_and_back_in_one_execution(host: Tem
             async with mine:
                 theirs = await ai.attach("hands")
                 await theirs.send("one\r")
+                await shown(mine, "one")
                 taken = await mine.take("let me see")
                 await mine.send("two\r")
                 ai_id = (await mine.who()).attached  # nobody else is attached: the AI only types
@@ -200,6 +202,7 @@ def test_a_pause_keeps_ais_from_acting_and_not_from_watching(host: TemporaryHost
             await shown(mine, "ready")
             theirs = await ai.attach("pause")
             await theirs.send("before\r")
+            await shown(mine, "before")
             await mine.pause_ai("lunch")
             for act in (theirs.send("during\r"), theirs.signal(signal.SIGINT), theirs.resize(10, 40), theirs.take()):
                 with pytest.raises(Paused):

@@ -79,7 +79,8 @@ class Judge:
     def weigh(self, act: Act) -> Held | None:
         """Return None if ``act`` may be done, and then it is: control follows it. Raises HoldError: it may not."""
         now = time.monotonic()
-        how = self.control.allows(act, now=now, command=self.command_state())
+        named = act.basis is not None and act.basis.command  # looked up for whoever names it: a key waits for this
+        how = self.control.allows(act, now=now, command=self.command_state() if named else "")
         for rule in self.rules:
             if (held := rule.weigh(act)) is not None:
                 return held
