@@ -124,7 +124,7 @@ def is_untouched(world: World, root: int) -> None:
     assert (victim["state"], victim["root_pid"], victim["name"]) == ("running", root, "victim")
     assert world.output("victim") == b"ready\r\n"
     assert all(
-        not each.operator.startswith("service:") or each.kind in ("attach", "detach")
+        not each.operator.startswith("service:") or each.kind in ("attach", "detach", "refused")
         for each in records(world, victim["id"])
     )
     assert world.session("over")["ending"] is not None
