@@ -30,8 +30,10 @@ PIECE = 256  # bytes shown at a time: what stands on the screen between two look
 class Terminal:
     """A program in a real terminal: `hold attach`, or whatever else ``argv`` is. What it draws is read off a screen."""
 
-    def __init__(self, name: str, argv: list[str], env: Mapping[str, str], *, leave: bytes = b"\x1cd") -> None:
-        self.name, self._leave = name, leave
+    def __init__(
+        self, name: str, argv: list[str], env: Mapping[str, str], *, leave: bytes = b"\x1cd", within_s: float = WITHIN_S
+    ) -> None:
+        self.name, self._leave, self._within_s = name, leave, within_s
         self.screen = Screen(argv, dict(env), rows=ROWS, cols=COLS)
         self._engine, self._lines, self._shown = Engine(ROWS, COLS), dict[str, None](), 0
 
@@ -43,7 +45,7 @@ class Terminal:
             self._lines |= dict.fromkeys(cells.text(row) for row in self._engine.rows())
 
     def see(self, text: str) -> None:
-        until = time.monotonic() + WITHIN_S
+        until = time.monotonic() + self._within_s
         while not any(text in line for line in self._lines):
             left = until - time.monotonic()
             assert left > 0 and self.screen.read(left), f"{text!r} is not among {list(self._lines)[-70:]}"
@@ -53,9 +55,11 @@ class Terminal:
         self.screen.type(text.encode() + b"\r")
 
     def leave(self) -> None:
-        self.screen.type(self._leave)
-        self.screen.wait()
-        self.kill()
+        try:
+            self.screen.type(self._leave)
+            self.screen.wait(WITHIN_S)
+        finally:
+            self.kill()
 
     def kill(self) -> None:
         self.screen.__exit__()
@@ -218,23 +222,35 @@ class Ai:
             if answer.get("id") == number:
                 return answer
 
-    def _call(self, tool: str, **arguments: Any) -> str:
+    def _tried(self, tool: str, **arguments: Any) -> tuple[bool, str]:
         result = self._ask("tools/call", {"name": tool, "arguments": arguments})["result"]
-        text = str(result["content"][0]["text"])
-        assert not result.get("isError"), text
+        return bool(result.get("isError")), str(result["content"][0]["text"])
+
+    def _call(self, tool: str, **arguments: Any) -> str:
+        failed, text = self._tried(tool, **arguments)
+        assert not failed, text
         return text
 
     def see(self, text: str) -> None:
         until = time.monotonic() + WITHIN_S
-        while text not in (seen := self._call("observe", session=self._session, view="screen")):
+        while text not in (seen := self._seen(text)):
             assert time.monotonic() < until, f"{text!r} is not in {seen!r}"
             self._call("wait", session=self._session, until=["input", "quiet"], quiet_s=0.3, timeout_s=5)
+
+    def _seen(self, text: str) -> str:
+        """What the screen shows; of a session that ended, the output with ``text`` in it."""
+        failed, seen = self._tried("observe", session=self._session, view="screen")
+        if failed and "session-ended" in seen:
+            return self._call("read_output", session=self._session, grep=text)
+        assert not failed, seen
+        return seen
 
     def answer(self, text: str) -> None:
         self._call("send", session=self._session, text=text, keys=["Enter"])
 
     def leave(self) -> None:
-        self._call("control", session=self._session, action="release")
+        failed, said = self._tried("control", session=self._session, action="release")
+        assert not failed or "session-ended" in said, said
         self._end()
 
     def kill(self) -> None:

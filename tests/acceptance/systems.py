@@ -232,7 +232,9 @@ class Tmux(Control):
 
     def __enter__(self) -> "Tmux":
         super().__enter__()
-        self._tmux = ["tmux", "-S", str(self.folder / "socket"), "-f", "/dev/null"]
+        settings = self.folder / "tmux.conf"
+        settings.write_text("set -g assume-paste-time 0\n")  # else it takes keys as quick as ours for pasted text
+        self._tmux = ["tmux", "-S", str(self.folder / "socket"), "-f", str(settings)]
         self._env = {**os.environ, "TERM": "xterm-256color"}
         self._env.pop("TMUX", None)
         return self
@@ -327,7 +329,8 @@ class Kernel(Control):
         return self._console("owner", *work.argv)
 
     def attach(self, turn: int) -> Face:
-        return self._console(f"operator{turn}")
+        return self._console(f"operator{turn}", within_s=15)  # what it does not have now never comes
 
-    def _console(self, name: str, *argv: str) -> Face:
-        return faces.Terminal(name, [sys.executable, "-c", _CONSOLE, str(self._path), *argv], os.environ)
+    def _console(self, name: str, *argv: str, within_s: float = faces.WITHIN_S) -> Face:
+        command = [sys.executable, "-c", _CONSOLE, str(self._path), *argv]
+        return faces.Terminal(name, command, os.environ, within_s=within_s)

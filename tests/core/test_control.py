@@ -197,7 +197,7 @@ def test_an_ai_that_names_the_command_line_is_refused_when_that_moved() -> None:
     control = Control()
     act = Act("input", AI, b"y\r", 1, Basis(0, "3 running"))
     with pytest.raises(StaleBasis):
-        control.weigh(act, now=0, command="4 prompt")
+        control.weigh(act, now=0, command="3 idle")
     control.weigh(act, now=0, command="3 running")
 
 

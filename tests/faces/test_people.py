@@ -281,7 +281,7 @@ def test_a_host_that_joined_is_attached_by_name(ann: User, enrolled: User) -> No
     enrolled.new("there", ECHO)
     with ann.attach("there@bens") as screen:
         screen.expect(rb"ready")
-        screen.type(b"from ann")
+        screen.type(b"from ann\r")
         screen.expect(rb"from ann")
         screen.type(b"\x1cd")
         assert screen.wait() == 120
@@ -296,7 +296,7 @@ def test_what_acts_for_a_person_ends_with_that_persons_rights(ann: User, enrolle
     assert status == 122 and "no grant that you hold reaches as far" in why
     code = enrolled.said("--profile", "ivan", "operator", "add", "bot", "--kind", "ai", "--operate")
     ann.joins(code, "bot")
-    ann.said("--profile", "bot", "send", "there@bens", "bot for ivan")
+    ann.said("--profile", "bot", "send", "there@bens", "bot for ivan\n")
     eventually(lambda: "bot for ivan" in enrolled.said("view", "there"))
     assert ann.refused("--profile", "bot", "kill", "there@bens")[0] == 122
     ann.said("operator", "revoke", "ivan")

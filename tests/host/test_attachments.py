@@ -5,6 +5,7 @@ import contextlib
 
 import pytest
 
+from holdfast.core.turns import Turns
 from holdfast.host.attachments import Terminal
 from holdfast.host.config import Config
 from holdfast.host.output import Chunk
@@ -197,7 +198,8 @@ class Behind:
     size = wire.Size(24, 80)
 
     def __init__(self) -> None:
-        self.views, self.output = self, self
+        self.views = self.output = self.journal = self
+        self.turns = Turns()
         self.start, self.head, self.done, self.renders = 0, 8 << 20, 0, 0
         self.arrived = asyncio.Event()
 

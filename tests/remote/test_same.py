@@ -189,8 +189,8 @@ def test_errors_of_the_sdk_are_the_local_ones(world: World) -> None:
 
 def test_what_was_typed_elsewhere_is_on_record_with_the_operators_signature(world: World) -> None:
     world.new("signed", "stty -echo; echo ready; exec cat")
-    assert world.away.hold("send", "signed@box", "by hand").returncode == 0
-    assert world.hold("send", "signed", "at home").returncode == 0
+    assert world.away.hold("send", "signed@box", "by hand\n").returncode == 0
+    assert world.hold("send", "signed", "at home\n").returncode == 0
     with Connection(world.socket) as here:
         found = here.ask(wire.ReadJournal(here.ref(), world.session("signed")["id"], 0, 100), wire.Records).records
     inputs = [each for each in map(decoded, found) if each.kind == "input"]

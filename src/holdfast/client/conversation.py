@@ -8,7 +8,7 @@ from os import close
 from select import POLLIN, POLLOUT, poll
 from time import monotonic
 
-from holdfast.client import lean, where, witnessing
+from holdfast.client import heads, lean, where, witnessing
 from holdfast.client.dial import Unreachable, dial
 from holdfast.client.window import receive
 
@@ -40,6 +40,7 @@ class Conversation:
         self.starter: Any = None  # the process that starts a host, while it does
         self.started_at = 0.0
         self.compared = 0  # the attachment whose record was compared with what was seen before
+        self.asked: heads.Head | None = None  # the head seen before, which the host was asked for
         self.warning = ""  # how the host's record is not the one that was seen before, as a line
         self.descriptors: list[int] = []  # that came with what the host said, and were not claimed yet
 
@@ -68,13 +69,11 @@ class Conversation:
         if attachment == self.compared:
             return
         self.compared = attachment
-        found = witnessing.met(info)
-        if isinstance(found, int):
+        if (asked := witnessing.met(info)) is not None:
+            self.asked = asked
             self.ref += 1
-            self.out += lean.witness(self.ref, str(info["id"]), found)
+            self.out += lean.witness(self.ref, asked.session, asked.position)
             self._flush()
-        else:
-            self._compare(found)
 
     def _compare(self, found: str) -> None:
         """Warn of how the host's record is not the one that was seen before, if it is not."""

@@ -128,8 +128,11 @@ class Viewer(Typist):
             self._direct(message)
         elif tag == "silent":
             self._silent(float(message[1]))
-        elif tag in ("witnessed", "set-back"):
-            self._compare(witnessing.answered(message))
+        elif tag == "witnessed" and self.asked is not None:
+            head, first, end, newest = message[4:8]
+            self._compare(witnessing.answered(self.asked, head=head, first=first, end=end, newest=newest))
+        elif tag == "set-back":
+            self._compare(witnessing.said(str(message[2])))
         elif tag in ("attached", "typed", "failed", "controlled", "pending", "decided"):
             getattr(self, "_" + tag)(message)
         elif tag == "ping":

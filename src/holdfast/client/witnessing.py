@@ -14,31 +14,29 @@ if TYPE_CHECKING:
     from holdfast.client.sdk import Session
 
 
-def met(info: dict[str, Any]) -> str | int:
-    """Take what a host says of a session. Return in words how that is not what was seen before, or the position of the
-    record to ask it for (``witness``) because it alone can tell; empty: all is well, and it is remembered."""
+def met(info: dict[str, Any]) -> heads.Head | None:
+    """Take what a host says of a session. Return the head to ask it for (``witness``) where that alone can tell whether its
+    record is the one seen before; None: all is well, and it is remembered.
+
+    What it says here never accuses it: another client of the same user may have seen more since it was asked.
+    """
     position, head, session = int(info.get("journal_position", 0)), info.get("journal_head", b""), str(info["id"])
     if not head or not position:
-        return ""  # an older host, which would not know the question either
+        return None  # an older host, which would not know the question either
     kept = heads.known(session)
-    if kept is not None and kept.position < position:
-        return kept.position
-    return _judged(kept, session, head=head, first=position, end=position, newest=head)
+    if kept is not None and (kept.position != position or kept.head != head):
+        return kept
+    if kept is None:
+        heads.note(heads.Head(session, position, head))
+    return None
 
 
-def answered(message: list[Any]) -> str:
-    """Return in words what is wrong, from a ``witnessed`` of a host or a ``set-back`` of the own link; empty: nothing."""
-    if message[0] == "set-back":
-        return said(str(message[2]))
-    _, _, session, _, head, first, end, newest = message[:8]
-    return _judged(heads.known(session), session, head=head, first=first, end=end, newest=newest)
-
-
-def _judged(kept: heads.Head | None, session: str, *, head: bytes, first: int, end: int, newest: bytes) -> str:
-    why = heads.why_not(kept, head=head, first=first, end=end) if kept is not None else ""
-    if not why:
-        heads.note(heads.Head(session, end, newest))
-    return said(why) if why else ""
+def answered(asked: heads.Head, *, head: bytes, first: int, end: int, newest: bytes) -> str:
+    """Return in words what is wrong, from the ``witnessed`` of a host on ``asked``; empty: nothing, and it is remembered."""
+    if why := heads.why_not(asked, head=head, first=first, end=end):
+        return said(why)
+    heads.note(heads.Head(asked.session, end, newest))
+    return ""
 
 
 def said(why: str) -> str:
@@ -56,10 +54,11 @@ async def check(session: Session) -> None:
     from holdfast.wire import messages as wire
 
     info = session.last
-    found = met({"journal_position": info.journal_position, "journal_head": info.journal_head, "id": info.id})
-    if isinstance(found, int):
-        got = await session._ask(wire.Witness(session._ref(), info.id, found), wire.Witnessed)
-        found = answered(["witnessed", got.ref, got.session, got.position, got.head, got.first, got.end, got.end_head])
+    asked = met({"journal_position": info.journal_position, "journal_head": info.journal_head, "id": info.id})
+    if asked is None:
+        return
+    got = await session._ask(wire.Witness(session._ref(), info.id, asked.position), wire.Witnessed)
+    found = answered(asked, head=got.head, first=got.first, end=got.end, newest=got.end_head)
     if found and session._accept_rollback:
         heads.note(heads.Head(info.id, info.journal_position, info.journal_head), back=True)
     elif found:

@@ -284,7 +284,7 @@ class Holder:
                 raise Refusal("ended", "the execution has ended")
             self._obey(term)
             self.memory.input_begins(position, total)
-        elif at == 0 or position != latest or self.memory.input_of(position) != (at, total, 0):
+        elif position != latest or self.memory.input_of(position) != (at, total, 0):  # unless it goes on where it stopped
             self._recorded(peer, request, position)
             return
         else:

@@ -125,11 +125,14 @@ class Judge:
             raise Private(control.barred_by, control.term)
 
     def command_state(self) -> str:
-        """Return a word that changes whenever the command line does: what an AI operator's basis names. Empty: unknown."""
+        """Return a word that changes whenever a command starts or ends: what an AI operator's basis names. Empty: unknown.
+
+        A shell that draws its prompt is as idle as one that has: an AI operator that was told of the end acts on that.
+        """
         prompt = self._session.commands.state()
         if not prompt.marked:
             return ""
-        return f"{prompt.last} {'prompt' if prompt.at_prompt else 'running' if prompt.running else 'other'}"
+        return f"{prompt.last} {'running' if prompt.running else 'idle'}"
 
     # ---- control ----
 

@@ -7,7 +7,7 @@ at a time is handed to a shell: the next is not looked at before the shell said 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from holdfast.core import running
 from holdfast.core.commands import Command
@@ -77,7 +77,9 @@ class Runs:
                 known := session.journal.inputs.seen(name, 1)
             ) is not None:  # asked twice, and this waited for the other
                 return await self._again(ask, known)
-            handing = loop.create_task(self._hand(name, ask, by, attachment), name=f"{session.id}: run")
+            # Typed in the same breath as it was looked at: a key that came in between would stand before it on the line.
+            handed = self._hand(name, ask, by, attachment)
+            handing = loop.create_task(self._fate(ask, handed), name=f"{session.id}: run")
         finally:
             if handing is None:
                 self._turn.release()
@@ -134,34 +136,42 @@ class Runs:
 
     # ---- handing it over ----
 
-    async def _hand(self, name: str, ask: wire.Run, by: Author, attachment: int) -> wire.Ran:
-        session, loop = self._session, asyncio.get_running_loop()
+    def _hand(self, name: str, ask: wire.Run, by: Author, attachment: int) -> "_Handed":
+        """Type the line of ``ask``. Raises what the judge and the gate raise: then nothing was typed."""
+        session = self._session
         prompt = session.commands.state()
         marked = prompt.marked and prompt.at_prompt
         pastes = self._pastes(prompt.since if marked else session.head)
         data = running.unit(ask.text, pastes=pastes, tabs=session.commands.shell != "fish")
-        start = session.head
-        typed: asyncio.Future[wire.Typed | HoldError] = loop.create_future()
+        typed: asyncio.Future[wire.Typed | HoldError] = asyncio.get_running_loop().create_future()
         line = wire.Input(ask.ref, session.id, 1, data, attachment, by.term or ask.term, ask.basis)
-        watcher = _Watcher(session, prompt.since)
+        handed = _Handed(len(data), marked, session.head, typed, _Watcher(session, prompt.since))
         try:
             session.gate.submit(
                 line, client=name, operator=by, attachment=attachment, answer=typed.set_result, verb="run"
             )
-            told = await typed
+        except HoldError:
+            handed.watcher.stop()
+            raise
+        return handed
+
+    async def _fate(self, ask: wire.Run, handed: "_Handed") -> wire.Ran:
+        """Return what became of a line that was handed over."""
+        try:
+            told = await handed.typed
             if isinstance(told, HoldError):
                 raise told
             if told.outcome != "applied":
                 raise Refused(
-                    f"only {told.written} of {len(data)} bytes of the line were typed: {told.outcome}",
+                    f"only {told.written} of {handed.size} bytes of the line were typed: {told.outcome}",
                     do="look at the session before you run it again, with another key", outcome=told.outcome,
                 )  # fmt: skip
             self._typed = told.position
-            if not marked:
-                return wire.Ran(ask.ref, "typed", 0, start, told.position)
-            return await watcher.fate(ask.ref, told.position, start)
+            if not handed.marked:
+                return wire.Ran(ask.ref, "typed", 0, handed.start, told.position)
+            return await handed.watcher.fate(ask.ref, told.position, handed.start)
         finally:
-            watcher.stop()
+            handed.watcher.stop()
 
     def _pastes(self, at: int) -> bool:
         """Whether the shell's line editor takes pasted text as such, by its own last word on it."""
@@ -197,6 +207,16 @@ class Runs:
             raise Refused(
                 "that key was used for another command line; nothing was typed", do="give each command a key of its own"
             )
+
+
+class _Handed(NamedTuple):
+    """A line that was given to the input lane."""
+
+    size: int  # bytes
+    marked: bool  # the shell will say what it made of it
+    start: int  # offset of the output before it
+    typed: "asyncio.Future[wire.Typed | HoldError]"
+    watcher: "_Watcher"
 
 
 class _Watcher:

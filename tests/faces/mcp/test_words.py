@@ -61,7 +61,7 @@ def test_every_refusal_says_the_next_step_in_the_words_of_the_tools(error: HoldE
 
 
 def test_a_rev_comes_back_as_what_it_was() -> None:
-    told = desk.Told(3, 41, "12 prompt", 900)
+    told = desk.Told(3, 41, "12 idle", 900)
     assert told.at(told.rev) == told
     for text in ("", "3", "3.x.y", "three.1.x", "1.2." + "x" * 200, "-1.2.x"):
         with pytest.raises(desk.BadBasis):

@@ -12,7 +12,7 @@ from holdfast.client.connection import Connection
 from holdfast.client.control import acting, here, names
 from holdfast.client.endings import span
 from holdfast.faces.cli import show
-from holdfast.faces.cli.skin import json_option, name_argument, say_json, there, width
+from holdfast.faces.cli.skin import HoldCommand, json_option, name_argument, say_json, there, width
 
 COLOURS = {"human": "green", "ai": "magenta", "device": "cyan", "service": "cyan", "guest": "yellow"}
 WHO = ("WHO", "KIND", "FOR", "WITH", "VIEW", "HERE", "ACTED", "")
@@ -49,7 +49,7 @@ def state_line(session: str, control: Any, words: Words, now: float) -> str:
     return f"{session}: {said} (term {control.term})"
 
 
-@click.command(short_help="Who is attached, and who has control.")
+@click.command(cls=HoldCommand, short_help="Who is attached, and who has control.")
 @name_argument()
 @json_option
 def who(name: str, as_json: bool) -> None:
@@ -104,7 +104,7 @@ def _done(host: Connection, session: str, act: str, as_json: bool, **more: str) 
 _why = click.option("--why", default="", metavar="TEXT", help="Shown to everybody who is attached.")
 
 
-@click.command(short_help="Take control of a session from whoever has it.")
+@click.command(cls=HoldCommand, short_help="Take control of a session from whoever has it.")
 @name_argument()
 @click.option("--interrupt", "job", flag_value="interrupt", help="Interrupt the foreground job as well (SIGINT).")
 @click.option("--stop", "job", flag_value="stop", help="Stop the foreground job as well; `fg` continues it.")
@@ -121,7 +121,7 @@ def take(name: str, job: str | None, why: str, as_json: bool) -> None:
         _done(host, session, "take", as_json, why=why, job=job or "leave")
 
 
-@click.command(short_help="Give control to somebody who is attached or asked.")
+@click.command(cls=HoldCommand, short_help="Give control to somebody who is attached or asked.")
 @name_argument()
 @click.argument("operator")
 @_why
@@ -139,7 +139,7 @@ def _simple(command: str, act: str, short: str, text: str) -> click.Command:
             _done(host, session, act, as_json)
 
     run.__doc__ = text
-    made: click.Command = click.command(command, short_help=short)(name_argument()(json_option(run)))
+    made: click.Command = click.command(command, cls=HoldCommand, short_help=short)(name_argument()(json_option(run)))
     return made
 
 
