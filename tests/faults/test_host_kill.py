@@ -57,7 +57,7 @@ def test_twenty_host_kills_during_a_flood_lose_no_byte(soak: bool) -> None:
 
 def twenty_kills(seed: int) -> None:
     kills = 20
-    rounds = kills * 30  # about 10 MB a second, for longer than the kills take
+    rounds = kills * 40  # about 10 MB a second, for longer than the kills take
     script = f"read go; i=0; while [ $i -lt {rounds} ]; do seq 1 40000; i=$((i+1)); sleep 0.01; done"
 
     async def story(one: Machine) -> None:

@@ -155,6 +155,9 @@ class Talk:
     def begin(self, kind: type[wire.Message], /, **fields: Any) -> "asyncio.Future[Any]":
         ref = next(self._refs)
         answer = asyncio.get_running_loop().create_future()
+        if self.lost.is_set():
+            answer.set_exception(ConnectionError("the host went away"))
+            return answer
         self._answers[ref] = answer
         self.send(kind(ref=ref, **fields))
         return answer

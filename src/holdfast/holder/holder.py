@@ -284,7 +284,11 @@ class Holder:
                 raise Refusal("ended", "the execution has ended")
             self._obey(term)
             self.memory.input_begins(position, total)
-        elif position != latest or self.memory.input_of(position) != (at, total, 0):  # unless it goes on where it stopped
+        elif position != latest or self.memory.input_of(position) != (
+            at,
+            total,
+            0,
+        ):  # unless it goes on where it stopped
             self._recorded(peer, request, position)
             return
         else:
