@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+import select
 import signal
 from pathlib import Path
 
@@ -57,10 +58,11 @@ def test_twenty_host_kills_during_a_flood_lose_no_byte(soak: bool) -> None:
 
 def twenty_kills(seed: int) -> None:
     kills = 20
-    rounds = kills * 40  # about 10 MB a second, for longer than the kills take
-    script = f"read go; i=0; while [ $i -lt {rounds} ]; do seq 1 40000; i=$((i+1)); sleep 0.01; done"
 
     async def story(one: Machine) -> None:
+        stop = one.folder / "stop"
+        # About 10 MB a second.
+        script = f"read go; while [ ! -e {stop} ]; do seq 1 40000; sleep 0.02; done"
         async with talk(one) as line:
             session = await line.open("sh", "-c", script, name="flood")
             await line.type("flood", b"\n")
@@ -72,8 +74,11 @@ def twenty_kills(seed: int) -> None:
             one.kill()
             one.up()
             assert started(session.root_pid) == session.root_started
+        stop.touch()
         while not ended:
             offset, ended = await follow(one, "flood", offset, digest, None)
+        rounds, rest = divmod(offset - len(b"\r\n"), len(ROUND))
+        assert rounds > 0 and not rest
         assert digest.digest() == expected(rounds).digest()
         async with talk(one) as line:
             info = (await line.ask(wire.Info, session="flood")).session
@@ -167,6 +172,32 @@ def test_a_session_survives_its_holder_and_its_keeper_one_after_the_other() -> N
                 while (await line.ask(wire.Info, session="hard")).session.output_end <= before:
                     await asyncio.sleep(0.02)
             assert started(session.root_pid) == session.root_started
+
+    with machine() as one:
+        one.up()
+        asyncio.run(story(one))
+
+
+def test_a_key_pressed_right_after_the_holder_was_killed_is_typed_once() -> None:
+    """I5: whether or not the host has noticed yet."""
+
+    async def story(one: Machine) -> None:
+        async with talk(one) as line:
+            await line.open("sh", "-c", "stty raw -echo; echo ready; exec cat", name="held")
+            await line.attach("held", "stream", offset=0)
+            await line.until(b"ready")
+            for number in range(12):
+                holder = (await line.ask(wire.Info, session="held")).session.holder_pid
+                at, was = os.pidfd_open(holder), f"<{number}>".encode()
+                try:
+                    signal.pidfd_send_signal(at, signal.SIGKILL)
+                    select.select([at], [], [])
+                finally:
+                    os.close(at)
+                assert (await line.type("held", was)).outcome == "applied"
+                await line.until(was)
+            kept = await line.ask(wire.ReadOutput, session="held", offset=0, size=4096)
+            assert kept.data == b"ready\n" + b"".join(b"<%d>" % number for number in range(12))
 
     with machine() as one:
         one.up()

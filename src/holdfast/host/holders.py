@@ -391,9 +391,10 @@ class Holder:
             return False
 
         def answered(kind: int, said: dict[str, p.Value]) -> None:
-            fresh = kind == p.WRITTEN and not p.number(said, "recorded", 0)
-            outcome = _OUTCOMES.get(p.number(said, "outcome", 0)) if fresh else None
-            written = p.number(said, "written") - before
+            if kind != p.WRITTEN or p.number(said, "recorded", 0):  # lost, refused, or of an earlier try
+                told(None)
+                return
+            outcome, written = _OUTCOMES.get(p.number(said, "outcome", 0)), p.number(said, "written") - before
             if total is not None and outcome == "partial" and written == len(data):
                 outcome = "applied"
             told(Written(position, written, outcome) if outcome in ("applied", "partial") else None)

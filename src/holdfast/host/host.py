@@ -56,6 +56,7 @@ log = logging.getLogger(__name__)
 
 HEAL_S: Final = 5.0
 LEAVE_S: Final = 2.0  # for a keeper that keeps nothing to end
+RELIEF_S: Final = 1.0  # what a start spends at most on rings that are nearly full
 SEGMENT_BYTES: Final = 1 << 20  # of journals: a restart reads the newest one of each session
 ADOPTIONS: Final = 32  # at once, at start
 
@@ -118,8 +119,18 @@ class Host:
                     self.notes.append(f"{sheet.name}: its record cannot be read; left as it is")
                 else:
                     group.create_task(one(sheet), name=f"restore {sheet.id}")
+        await self._relieve()
         self._forget_old()
         self.relays.follow()
+
+    async def _relieve(self) -> None:
+        """Archive what earlier hosts left in rings that are half full before anything else: of hosts that are killed one
+        after the other while a program floods, none may leave more behind than it found."""
+        outputs = [session.output for session in self.sessions.values()]
+        full = [
+            each for each in outputs if (ring := each.ring) is not None and ring.head - each.archive.end > ring.size // 2
+        ]
+        await asyncio.gather(*(self.archiver.finish(each, RELIEF_S) for each in full))
 
     def _generation_up(self) -> None:
         """Take the next generation number, and the identity made at the first start."""
