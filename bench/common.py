@@ -317,6 +317,7 @@ def cpu(pids: Iterable[int]) -> float:
 
 
 only: set[str] = set()  # the contenders asked for; empty: all
+_was_cut = False
 
 
 @contextmanager
@@ -324,7 +325,7 @@ def contenders(*kinds: type[Contender]) -> Iterator[list[Contender]]:
     """Yield one of each kind whose program is installed, each in a home of its own; end and remove all afterwards."""
     with ExitStack() as stack:
         made: list[Contender] = []
-        stack.callback(_cuts, _cut)
+        stack.callback(_cuts_again)
         for kind in kinds:
             if only and kind.name not in only:
                 continue
@@ -338,7 +339,7 @@ def contenders(*kinds: type[Contender]) -> Iterator[list[Contender]]:
             contender = kind(home)
             stack.callback(contender.close)
             made.append(contender)
-        stack.callback(_cuts, signal.SIG_IGN)  # one is enough, and it is not to cut the cleaning up short as well
+        stack.callback(_cuts, signal.SIG_IGN)  # nothing is to cut the cleaning up short
         yield made
 
 
@@ -452,7 +453,15 @@ def arguments(about: str, **numbers: int) -> argparse.Namespace:
 
 
 def _cut(number: int, frame: object) -> None:
+    global _was_cut
+    _was_cut = True
+    _cuts(signal.SIG_IGN)  # one is enough, and none is to cut short the cleaning up, nor the interpreter's own end
     sys.exit(128 + number)
+
+
+def _cuts_again() -> None:
+    if not _was_cut:
+        _cuts(_cut)
 
 
 def _cuts(answer: Any) -> None:

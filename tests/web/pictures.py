@@ -1,6 +1,5 @@
-"""What the page looks like: pictures for the docs, made anew on demand (``HOLDFAST_PICTURES=1``), never compared."""
+"""What the page looks like: pictures for the docs, made anew on demand (``pytest tests/web/pictures.py``), never compared."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +12,7 @@ from tests.web.desk import OPENED, Desk, shows
 from tests.web.test_together import AI, PROPOSES, TYPES, button
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
-WANTED = bool(os.environ.get("HOLDFAST_PICTURES"))
 RC = "PS1='$ '; unset PROMPT_COMMAND; cd /usr; "
-pytestmark = pytest.mark.skipif(not WANTED, reason="pictures are made on demand: HOLDFAST_PICTURES=1")
 
 
 @pytest.fixture(scope="module")
