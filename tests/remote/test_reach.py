@@ -3,15 +3,14 @@
 import asyncio
 import contextlib
 import os
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.relay.peers import tls_files
 from tests.remote.conftest import Report
+from tests.remote.networks import namespace
 from tests.remote.paths import descriptors, listeners
 from tests.remote.places import World, story
 
@@ -30,46 +29,16 @@ def test_no_process_of_a_host_listens_on_the_network(world: World) -> None:
         assert set(listening) == {world.relay.process.pid}, listening
 
 
-@contextlib.contextmanager
-def namespace() -> Iterator[tuple[str, str]]:
-    """A network namespace that has one address of ours next to it; yields its name and our address. OSError: not here."""
-    name, number = f"hf{os.getpid()}", os.getpid() % 16000
-    near = f"10.{200 + number // 4000}.{number // 16 % 250}.{number % 16 * 4 + 1}"
-    far = near.rpartition(".")[0] + f".{int(near.rpartition('.')[2]) + 1}"
-
-    def ip(*words: str) -> None:
-        done = subprocess.run(["ip", *words], capture_output=True, text=True)
-        if done.returncode:
-            raise OSError(done.stderr)
-
-    ip("netns", "add", name)
-    try:
-        ip("link", "add", f"{name}a", "type", "veth", "peer", "name", f"{name}b", "netns", name)
-        ip("addr", "add", f"{near}/30", "dev", f"{name}a")
-        ip("link", "set", f"{name}a", "up")
-        for words in (
-            ("addr", "add", f"{far}/30", "dev", f"{name}b"),
-            ("link", "set", f"{name}b", "up"),
-            ("link", "set", "lo", "up"),
-        ):
-            ip("-n", name, *words)
-        yield name, near
-    finally:
-        with contextlib.suppress(OSError):
-            ip("link", "del", f"{name}a")
-        ip("netns", "del", name)
-
-
 def test_a_host_behind_a_network_without_a_way_in_is_reachable(report: Report) -> None:
     """R35: in a namespace of its own nothing at all listens, and the relay outside still leads to it."""
     with contextlib.ExitStack() as stack:
         try:
-            name, near = stack.enter_context(namespace())
+            inside = stack.enter_context(namespace())
         except (OSError, FileNotFoundError) as why:
             report(f"no network namespaces here ({why}); the test above read the same from /proc")
             return
-        world = stack.enter_context(World(link=False, relay_args=("--open", "--listen", f"{near}:0")))
-        world.prefix = ("nsenter", f"--net=/run/netns/{name}")
+        world = stack.enter_context(World(link=False, relay_args=("--open", "--listen", f"{inside.near}:0")))
+        world.prefix = inside.prefix
         assert world.link(world.relay.url) == {world.relay.url: "up"}
         away = world.machine(world.relay.url)
         world.new("inside", "stty -echo; echo ready; exec cat")

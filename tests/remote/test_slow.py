@@ -1,12 +1,15 @@
 """A path of 100 kbit/s: the present instead of history, and Ctrl-C within a second (R26, R30)."""
 
+import contextlib
 import re
 import sys
 import time
 
 from holdfast.host.attachments import BLANK
+from tests.faces.realhost import HOLD
 from tests.faces.screen import Screen
 from tests.remote.conftest import Report
+from tests.remote.networks import namespace
 from tests.remote.paths import path
 from tests.remote.places import World
 
@@ -65,6 +68,56 @@ def test_a_flood_on_100_kbit_stays_current_and_is_interrupted_within_a_second(
     assert old[len(old) // 2] < 2.0
     assert acted < 1.5  # a command that looks takes some of it
     assert shown < 6.0
+
+
+# The same, and it goes on: each Ctrl-C is written down with the time it came.
+NOTED = r"""
+import os, signal, sys, time
+notes = os.open(sys.argv[1], os.O_CREAT | os.O_APPEND | os.O_WRONLY)
+signal.signal(signal.SIGINT, lambda number, frame: os.write(notes, b"%.4f\n" % time.monotonic()))
+while True:
+    os.write(1, b"at %.3f padpadpadpadpadpadpadpadpadpad\n" % time.monotonic() * 450)
+    time.sleep(0.01)
+"""
+
+
+def test_on_100_kbit_with_5_percent_of_packets_lost_the_present_is_shown_and_ctrl_c_acts_within_a_second(
+    soak: bool, report: Report
+) -> None:
+    """R30, on a path of the kernel: TCP itself loses, waits and sends again."""
+    with contextlib.ExitStack() as stack:
+        try:
+            inside = stack.enter_context(namespace())
+        except (OSError, FileNotFoundError) as why:
+            report(f"no network namespaces here ({why}); the test above has the same rate without losses")
+            return
+        world = stack.enter_context(World(relay_args=("--open", "--listen", f"{inside.near}:0")))
+        away, notes = world.machine(world.relay.url), world.folder / "notes"
+        inside.narrow(kbit=100, loss_percent=5)
+        world.run_in("flood", sys.executable, "-c", NOTED, str(notes))
+        with Screen([*inside.prefix, *HOLD, "attach", "flood@box"], away.env) as screen:
+            screen.expect(rb"at \d+\.\d+ pad", timeout=60)
+            ages(screen, 4.0)  # what was sent before the path was known
+            old = sorted(ages(screen, 60.0 if soak else 10.0))
+            assert len(old) > 3, "nothing came"
+            took = []
+            for number in range(20 if soak else 5):
+                began = time.monotonic()
+                screen.type(b"\x03")
+                while not notes.exists() or len(noted := notes.read_text().split()) <= number:
+                    assert time.monotonic() < began + 20, "Ctrl-C never acted"
+                    screen.read(0.02)
+                took.append(float(noted[number]) - began)
+                ages(screen, 0.5)
+        took.sort()
+        lost = inside.lost
+    report(
+        f"newest line {old[len(old) // 2]:.2f} s old in the middle, {old[-1]:.2f} s at most; "
+        f"Ctrl-C acted after {took[len(took) // 2]:.2f} s in the middle, {took[-1]:.2f} s at most; {lost} packets lost"
+    )
+    assert lost > 0
+    assert old[len(old) // 2] < 3.0
+    assert took[len(took) // 2] < 1.0
 
 
 # As much as a terminal takes for eight seconds, each line with its time; then what the last line is.
