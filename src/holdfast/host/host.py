@@ -128,7 +128,9 @@ class Host:
         after the other while a program floods, none may leave more behind than it found."""
         outputs = [session.output for session in self.sessions.values()]
         full = [
-            each for each in outputs if (ring := each.ring) is not None and ring.head - each.archive.end > ring.size // 2
+            each
+            for each in outputs
+            if (ring := each.ring) is not None and ring.head - each.archive.end > ring.size // 2
         ]
         await asyncio.gather(*(self.archiver.finish(each, RELIEF_S) for each in full))
 

@@ -72,7 +72,9 @@ class Runs:
             raise await self._objection(ask) or running.not_yet() from None
         handing: asyncio.Task[wire.Ran] | None = None
         try:
-            if (known := session.journal.inputs.seen(name, 1)) is not None:  # asked twice, and this waited for the other
+            if (
+                known := session.journal.inputs.seen(name, 1)
+            ) is not None:  # asked twice, and this waited for the other
                 return await self._again(ask, known)
             await self._ready(ask, until)
             # Typed in the same breath as it was looked at: a key that came in between would stand before it on the line.
