@@ -67,8 +67,9 @@ def test_each_way_in_which_a_command_does_not_run_has_a_status_of_its_own(host: 
 
 
 def test_a_key_runs_it_once_whoever_asks_again(host: RealHost) -> None:
+    log = host.folder / "once"
     for _ in range(2):
-        done = host.hold(*RUN, "--key", "once", "--", "echo x >> once; cat once")
+        done = host.hold(*RUN, "--key", "once", "--", f"echo x >> {log}; cat {log}")
         assert (done.returncode, done.stdout) == (0, "x\n"), done.stderr
 
 
