@@ -25,6 +25,11 @@ Play = Callable[[Story], None]
 SEED = 20240607
 
 
+RING_BYTES = (
+    256 << 20
+)  # seconds of what `cat` puts out: a reader that is not let run for a while is no fault of the holder's
+
+
 class Pattern:
     """Endless output whose every byte is known: one file, again and again."""
 
@@ -157,7 +162,7 @@ def test_output_is_exact_whoever_is_killed(
     chance = random.Random(SEED + few)
 
     async def story(made: Rig) -> None:
-        holder = await made.start(*pattern.argv)
+        holder = await made.start(*pattern.argv, ring_bytes=RING_BYTES)
         root = (holder.hello.root_pid, holder.hello.root_started)
         reader = Reader(made, holder, verifier)
         await reader.more(100_000)

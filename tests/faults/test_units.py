@@ -32,7 +32,7 @@ with connect(path, start=False) as client:
 
 def started(one: Machine, number: int, count: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(one.socket), str(number), str(count)], env=os.environ | {"HOME": "/"},
+        [sys.executable, "-c", WRITER, str(one.socket), str(number), str(count)], env=os.environ | {"HOME": "/nonexistent"},
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 

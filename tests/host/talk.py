@@ -29,6 +29,7 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.env = os.environ | {
+            "HOME": str(folder),
             "HOLDFAST_RUNTIME_DIR": str(folder / "r"),
             "HOLDFAST_STATE_DIR": str(folder / "s"),
             "HOLDFAST_CONFIG": str(folder / "host.toml"),
@@ -168,7 +169,7 @@ class Talk:
     async def open(
         self, *argv: str, name: str = "", size: wire.Size = wire.Size(24, 80), **fields: Any
     ) -> wire.SessionInfo:
-        env = {"PATH": os.environ["PATH"], "HOME": "/", "PS1": "$ "}
+        env = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "PS1": "$ "}
         opened = await self.ask(wire.Open, argv=argv, env=env, cwd="/", size=size, name=name, **fields)
         return opened.session
 

@@ -115,7 +115,13 @@ time.sleep(600)
 
 def test_environment_is_names_and_never_values(tmp_path: Path) -> None:
     secret = "hunter2-with-a-long-tail"
-    env = {"PATH": os.environ["PATH"], "TOKEN": secret, "ODD": f"a=b={secret}", "MULTI": f"x\n{secret}=1", "HOME": "/"}
+    env = {
+        "PATH": os.environ["PATH"],
+        "TOKEN": secret,
+        "ODD": f"a=b={secret}",
+        "MULTI": f"x\n{secret}=1",
+        "HOME": "/nonexistent",
+    }
     code = """
 import os, time
 if os.fork() == 0:

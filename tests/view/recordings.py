@@ -34,7 +34,7 @@ def record(
         "PATH": os.environ["PATH"],
         "TERM": "xterm-256color",
         "LANG": "C.UTF-8",
-        "HOME": str(folder or "/"),
+        "HOME": str(folder or "/nonexistent"),
     }
     program = subprocess.Popen(
         argv, stdin=slave, stdout=slave, stderr=slave, cwd=folder, env=environment, start_new_session=True,

@@ -196,7 +196,7 @@ class Browser:
         command = [found, *FLAGS, *root, f"--user-data-dir={self._folder}", *more, "about:blank"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            preexec_fn=_end_with_parent,
+            preexec_fn=_end_with_parent, env=os.environ | {"TMPDIR": str(self._folder), "HOME": str(self._folder)},
         )  # fmt: skip
         # A browser has a machine of its own in life: here others' work shares it, so it goes first where that may be.
         with contextlib.suppress(OSError):

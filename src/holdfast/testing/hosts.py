@@ -36,8 +36,10 @@ class TemporaryHost:
 
     def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="hf-"))  # short: a socket's path has 107 bytes at most
+        (self.folder / "home").mkdir()
         self.env = {
             **os.environ,
+            "HOME": str(self.folder / "home"),  # nobody's dotfiles, and no history of what is typed in a test
             "HOLDFAST_RUNTIME_DIR": str(self.folder / "r"),
             "HOLDFAST_STATE_DIR": str(self.folder / "s"),
             "HOLDFAST_CONFIG": str(self.folder / "host.toml"),  # and the policy beside it: need not exist

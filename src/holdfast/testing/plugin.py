@@ -22,8 +22,7 @@ def holdfast_host() -> Iterator[TemporaryHost]:
     from holdfast.testing import TemporaryHost
 
     with TemporaryHost() as host:
-        (host.folder / "home").mkdir()
-        host.env |= {"HOLDFAST_WARM": "0", "HOME": str(host.folder / "home")}  # nobody's dotfiles, nothing left warm
+        host.env |= {"HOLDFAST_WARM": "0"}  # nothing left warm
         with host.chosen():
             host.start()
             yield host
