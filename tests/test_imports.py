@@ -41,7 +41,7 @@ OTHERS: Final = {
     "edge": ["cryptography", "websockets"],
     "host": ["msgspec", "zstandard", "cryptography", "re2"],
     "client": ["msgspec", "cryptography"],
-    "faces": ["msgspec", "click", "segno", "mcp", "mcp_types", "uvicorn", "textual", "rich"],
+    "faces": ["msgspec", "click", "segno", "mcp", "mcp_types", "uvicorn", "textual", "rich", "webview"],
     "sync": [],
     "testing": ["pytest"],
 }
@@ -125,8 +125,12 @@ def test_the_mcp_face_is_a_client_like_any_other(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("heavy", "where"),
-    [({"mcp", "mcp_types", "uvicorn"}, "faces/mcp/serve.py"), ({"textual", "rich"}, "faces/tui/app.py")],
-    ids=["mcp", "textual"],
+    [
+        ({"mcp", "mcp_types", "uvicorn"}, "faces/mcp/serve.py"),
+        ({"textual", "rich"}, "faces/tui/app.py"),
+        ({"webview"}, "faces/desktop/window.py"),
+    ],
+    ids=["mcp", "textual", "webview"],
 )
 def test_one_module_alone_knows_an_extra(heavy: set[str], where: str) -> None:
     """They take long to import: the command that needs one loads it, and no other does."""

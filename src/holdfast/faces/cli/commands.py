@@ -15,6 +15,7 @@ from holdfast.client.connection import Connection, plain
 from holdfast.client.endings import DETACHED, REFUSED, exit_status
 from holdfast.faces.cli import (
     approvals,
+    desktop,
     fast,
     hosting,
     keys,
@@ -347,6 +348,7 @@ cli.add_command(people.given)
 cli.add_command(people.revoke)
 cli.add_command(people.operator)
 cli.add_command(mcp.mcp)
+cli.add_command(desktop.desktop)
 cli.add_command(keys.key)
 cli.add_command(keys.profile)
 cli.add_command(hosting.host)
