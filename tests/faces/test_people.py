@@ -332,6 +332,25 @@ def test_the_owner_of_a_machine_takes_it_out_of_a_tenant(ann: User, enrolled: Us
     assert enrolled.session("there")["state"] == "running"
 
 
+# ---- the record ------------------------------------------------------------------------------------------------------
+
+
+def test_an_auditor_elsewhere_reads_the_record_and_nothing_else(ann: User, ben: User, tmp_path: Path) -> None:
+    """R76: reading the record is a right of its own, also through a relay; nobody else's right gives it."""
+    ann.said("send", "build", "what is on record\n")
+    ben.joins(ann.invited("olga", "--kind", "human", "--audit"), "olga")
+    ben.joins(ann.invited("ivy", "--kind", "human", "--operate"), "ivy")
+    assert "what is on record" in ben.said("--profile", "olga", "log", "build@ann")
+    evidence = tmp_path / "evidence"
+    ben.said("--profile", "olga", "log", "build@ann", "--export", str(evidence))
+    ben.said("verify", str(evidence))
+    for words in (("view", "build@ann"), ("send", "build@ann", "x\n"), ("attach", "build@ann"), ("kill", "build@ann")):
+        status, why = ben.refused("--profile", "olga", *words)
+        assert status in (121, 122), (words, why)
+    assert ben.refused("--profile", "ivy", "log", "build@ann")[0] in (121, 122)
+    assert "ready" in ben.said("--profile", "ivy", "view", "build@ann")
+
+
 # ---- one's own keys, and a relay of one's own --------------------------------------------------------------------------
 
 
