@@ -123,6 +123,23 @@ def test_an_older_ai_host_is_served(host: TemporaryHost) -> None:
 
 
 @pytest.mark.timeout(240)
+def test_an_ai_host_that_hangs_up_lets_the_line_be_free(host: TemporaryHost) -> None:
+    """Promise M9: no later operator has to wait for control to lapse."""
+    with host.connect() as person:
+        with Raw(host) as model:
+            model.begin()
+            model.call("open_session", name="left", command=["bash"])
+            model.call("observe", session="left")
+            assert "ctl=you" in model.call("control", session="left", action="acquire", reason="to look around")
+            session = person.attach("left")
+            assert (held := session.info().control) is not None and held.holder
+            model.end()
+            model.process.wait(70)
+        assert (freed := session.info().control) is not None and not freed.holder
+        session.kill(grace=0)
+
+
+@pytest.mark.timeout(240)
 def test_a_killed_ai_host_takes_nothing_along_and_leaves_nothing_behind(host: TemporaryHost) -> None:
     """Promise M6: what it started goes on; its server ends; the next one finds everything, and nothing was typed twice."""
     with host.connect() as person:

@@ -18,6 +18,7 @@ from holdfast.core.errors import Refused
 
 PATIENCE_S: Final = 10.0  # without a host before a call says so
 READY_S: Final = 1800.0  # between looks whether keys are to be renewed
+LEAVE_S: Final = 2.0  # for letting lines be free when hanging up; what is not freed by then lapses at the host
 
 
 class LookFirst(Refused):
@@ -70,6 +71,7 @@ class Desk:
         self.told: dict[str, Told] = {}  # by session id
         self.mine: ai.Operator | None = None
         self._clients: dict[str, hf.Client] = {}
+        self._touched: dict[str, hf.Session] = {}  # by session id: where this operator may have taken control
         self._ready_at = 0.0
         self._lock = asyncio.Lock()
 
@@ -87,7 +89,9 @@ class Desk:
     async def session(self, said: str) -> hf.Session:
         """Return a handle on the session that ``said`` means: NAME, an id, or either @HOST. Raises NoSuchSession."""
         name, _, host = said.rpartition("@") if "@" in said else (said, "", "")
-        return await (await self.client(host)).attach(name)
+        session = await (await self.client(host)).attach(name)
+        self._touched[session.id] = session
+        return session
 
     def stands(self, session: hf.Session, basis: str) -> Told:
         """Have what is done with ``session`` stand on what the model was told, and return that. Raises LookFirst, BadBasis."""
@@ -108,8 +112,23 @@ class Desk:
         return told
 
     async def close(self) -> None:
-        """Hang up everywhere. Sessions run on."""
+        """Let every line be free that this operator has control of, then hang up everywhere. Sessions run on.
+
+        Bounded by ``LEAVE_S``: a host that does not answer lets control lapse by itself.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_S):
+                await asyncio.gather(*map(self._leave, self._touched.values()))
+        self._touched.clear()
         for client in self._clients.values():
             with contextlib.suppress(OSError, hf.HoldError):
                 await client.close()
         self._clients.clear()
+
+    async def _leave(self, session: hf.Session) -> None:
+        with contextlib.suppress(
+            OSError, hf.HoldError
+        ):  # gone, ended, or taken by somebody: then there is nothing to free
+            control = (await session.info()).control
+            if control is not None and self.mine is not None and control.holder == self.mine.id:
+                await session.release()
