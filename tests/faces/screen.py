@@ -67,6 +67,11 @@ class Screen:
         self.out = self.out[found.end() :]
         return found
 
+    def ask(self, data: bytes, pattern: bytes) -> bytes:
+        """Type ``data`` and return what of the output then matches ``pattern``."""
+        self.type(data)
+        return self.expect(pattern).group()
+
     def wait(self, timeout: float = 10.0) -> int:
         """Return the exit status, reading on meanwhile so that it can write its last words."""
         until = time.monotonic() + timeout

@@ -262,3 +262,55 @@ def test_the_state_that_is_owed_after_a_jump_is_rendered_once_and_when_the_view_
         terminal.stop()
 
     asyncio.run(story())
+
+
+async def whole(line: Talk, attachment: int, offset: int) -> bytes:
+    """Return all bytes of an attachment from ``offset`` to the end of its session, which must be contiguous."""
+    data = bytearray()
+    async with asyncio.timeout(30):
+        while not isinstance(message := await line.told.get(), wire.Detached):
+            if isinstance(message, wire.Output):
+                assert message.offset == offset + len(data), "a gap or a duplicate"
+                data += message.data
+                line.send(wire.Credit(attachment, len(message.data)))
+    assert message.cause == "ended" and message.ending is not None and message.offset == offset + len(data)
+    return bytes(data)
+
+
+NUMBERS = b"".join(b"%d\r\n" % number for number in range(1, 20001))
+
+
+def test_who_attaches_to_an_ended_session_and_gives_credit_at_once_gets_each_byte_once() -> None:
+    """I4: nothing is sent before it is known from where on, whatever the viewer says meanwhile."""
+
+    async def story(one: Machine, line: Talk) -> None:
+        await line.open("seq", "20000", name="over")
+        await line.ask(wire.WaitEnd, session="over")
+        for view, offset in (("stream", 0), ("stream", 6), ("terminal", None)):
+            number = 1 if offset is None else offset + 2
+            line.send(wire.Attach(900 + number, number, "over", view, None, offset, True, 1 << 20))
+            line.send(wire.Credit(number, 1))
+            if view == "stream":
+                assert offset is not None and await whole(line, number, offset) == NUMBERS[offset:]
+            else:
+                while isinstance(message := await line.told.get(), wire.Attached):
+                    pass
+                assert isinstance(message, wire.Keyframe)
+
+    on_a_host(story)
+
+
+def test_who_reads_every_byte_slowly_has_them_all_after_the_session_ended() -> None:
+    """I4: the end of a session does not wait for its readers, and takes nothing from them."""
+
+    async def story(one: Machine, line: Talk) -> None:
+        await line.open("sh", "-c", "read x; exec seq 20000", name="brief")
+        await line.attach("brief", "stream", offset=0, credit=1000)
+        async with talk(one, client="c-other") as other:
+            await other.type("brief", b"\n")
+            await other.ask(wire.WaitEnd, session="brief")
+            await other.ask(wire.ReadOutput, session="brief", offset=0, size=1)
+        line.send(wire.Credit(1, 1))
+        assert await whole(line, 1, 0) == b"\r\n" + NUMBERS
+
+    on_a_host(story)

@@ -171,6 +171,10 @@ class World(RealHost):
         done = self.hold("new", name, "-d", "--", *argv)
         assert (done.returncode, done.stdout) == (0, name + "\n"), done.stderr
 
+    def reads(self, name: str) -> None:
+        """Return once ``name`` reads a line that is not echoed: what is typed before its ``stty -echo`` would be."""
+        assert self.hold("wait", name, "--kind", "password", "--for", "30s").returncode == 0
+
     def count(self, name: str, counter: Counter) -> None:
         """Start a session that runs ``counter``, and return once it counts: what is typed before is not the program's."""
         self.run_in(name, *counter.argv)

@@ -6,6 +6,7 @@ import json
 import time
 
 import holdfast as hf
+from holdfast import until
 from holdfast.client.connection import Connection
 from holdfast.core.identity import operator_id
 from holdfast.core.journal import decoded
@@ -57,8 +58,8 @@ def test_attach_types_resizes_detaches_and_takes_over_the_exit_status(world: Wor
     with world.away.attach("shell@box") as screen:
         screen.expect(rb"ready")
         screen.resize(30, 100)
-        screen.type(b"size\r")
-        screen.expect(rb"30 100")
+        while not screen.ask(b"size\r", rb"\d+ \d+").startswith(b"30 100"):
+            pass  # typed at once, it may come before the window's new size
         screen.type(b"\x1cd")
         assert screen.wait() == 120
         assert screen.settings() == screen.before
@@ -121,6 +122,7 @@ def test_no_relay_that_answers_is_said_within_seconds(world: World) -> None:
 def test_tail_follows_elsewhere_to_the_end_byte_for_byte(world: World) -> None:
     world.new("long", f"stty -echo; read x; {LINES}; exit 5")
     tail = world.away.start("tail", "-f", "long@box", "--from", "0")
+    world.reads("long")
     world.hold("send", "long", "--enter")
     seen, said = tail.communicate(timeout=60)
     assert tail.returncode == 5 and said == b"", said
@@ -130,6 +132,7 @@ def test_tail_follows_elsewhere_to_the_end_byte_for_byte(world: World) -> None:
 def test_an_ended_session_is_read_elsewhere_and_here_byte_for_byte(world: World) -> None:
     """More than a first window of a path, and more than a viewer's credit."""
     world.new("over", f"stty -echo; read x; {LINES}; seq 300000; exit 5")
+    world.reads("over")
     world.hold("send", "over", "--enter")
     session = world.session("over")
     world.hold("wait", "over")
@@ -146,6 +149,7 @@ def test_the_sdk_opens_types_follows_and_waits_elsewhere(world: World, report: R
             session = await client.open(
                 "sdk", argv=["sh", "-c", f"stty -echo; read x; {LINES}; exit 9"], env={"PATH": "/usr/bin:/bin"}, cwd="/"
             )
+            await session.wait_for(until.input("password"), timeout=30)  # before its stty, the line would be echoed
             sent = await session.send("\n")
             assert sent.outcome == "applied"
             seen = bytearray()

@@ -200,7 +200,10 @@ def test_a_slow_reader_gets_every_byte_of_a_session_that_ended_meanwhile(own_wor
         away = world.machine(narrow.url)
         world.new("brief", "stty -echo; read x; seq 100000; exit 5")
         tail = away.start("tail", "-f", "brief@box", "--from", "0")
+        world.reads("brief")
         world.hold("send", "brief", "--enter")
         seen, said = tail.communicate(timeout=60)
     assert (tail.returncode, said) == (5, b"")
-    assert seen == b"".join(b"%d\r\n" % number for number in range(1, 100001))
+    wanted = b"".join(b"%d\r\n" % number for number in range(1, 100001))
+    same = next((at for at, (got, want) in enumerate(zip(seen, wanted, strict=False)) if got != want), len(seen))
+    assert same == len(wanted) == len(seen), f"{len(seen)} bytes; from {same} on {seen[same : same + 60]!r}"

@@ -80,6 +80,8 @@ class Attachment:
     """One live attach. ``number`` is its number on its connection, ``serial`` its number in the session."""
 
     wants_events = False
+    wants_all = False  # every byte, however long it takes
+    wants_view = False  # a view that was fed with the output
 
     def __init__(self, session: Source, peer: Peer, ask: wire.Attach, serial: int) -> None:
         self.session, self.peer, self.serial = session, peer, serial
@@ -87,6 +89,7 @@ class Attachment:
         self.view, self.size = ask.view, ask.size
         self.credit = ask.credit
         self.position = 0  # offset of the next byte to send
+        self.begun = False  # it was said from where on
         self.over = False
         self.since = time.monotonic()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -105,10 +108,19 @@ class Attachment:
 
     def start(self, offset: int | None) -> None:
         """Begin at ``offset`` (None: now). Called once, after ``Attached`` was sent."""
-        raise NotImplementedError
+        self.begun = True
+        self._start(offset)
 
     def pump(self) -> None:
-        """Send what may be sent now."""
+        """Send what may be sent now. Before the start that is nothing: nobody knows yet from where on."""
+        if self.begun and not self.over:
+            self._pump()
+
+    def _start(self, offset: int | None) -> None:
+        raise NotImplementedError
+
+    def _pump(self) -> None:
+        pass
 
     def more(self, credit: int) -> None:
         """The viewer has taken ``credit`` bytes more."""
@@ -202,7 +214,7 @@ class Events(Attachment):
 
     wants_events = True
 
-    def start(self, offset: int | None) -> None:
+    def _start(self, offset: int | None) -> None:
         self.position = self.session.head
 
     def drained(self) -> bool:
@@ -213,8 +225,9 @@ class Stream(Attachment):
     """Every byte from an offset on, each once, or an explicit gap."""
 
     wants_events = True
+    wants_all = True
 
-    def start(self, offset: int | None) -> None:
+    def _start(self, offset: int | None) -> None:
         output = self.session.output
         if offset is None:
             self.position = self.session.head
@@ -224,7 +237,7 @@ class Stream(Attachment):
             self.position = min(offset, self.session.head)
         self.pump()
 
-    def pump(self) -> None:
+    def _pump(self) -> None:
         self._send_bytes()
 
 
@@ -234,6 +247,8 @@ class Terminal(Attachment):
     A viewer on this machine may be handed the session's memory, to read the bytes itself; ``position`` is then what it
     says it has seen, and this class only tells it when to jump.
     """
+
+    wants_view = True
 
     def __init__(self, session: Source, peer: Peer, ask: wire.Attach, serial: int) -> None:
         super().__init__(session, peer, ask, serial)
@@ -255,7 +270,7 @@ class Terminal(Attachment):
     def _crops(self) -> bool:
         return self.size is not None and self.size != self.session.size
 
-    def start(self, offset: int | None) -> None:
+    def _start(self, offset: int | None) -> None:
         session, output = self.session, self.session.output
         if offset is not None and not self._crops and output.start <= offset <= session.head:
             self.position = offset
@@ -317,11 +332,11 @@ class Terminal(Attachment):
 
     def resized(self, offset: int) -> None:
         self._least = max(self._least, offset)
-        if not self._painting and not self.over:
+        if self.begun and not self._painting and not self.over:
             self._paint(lost=0)
 
-    def pump(self) -> None:
-        if self._painting or self.over or self.credit <= 0:
+    def _pump(self) -> None:
+        if self._painting or self.credit <= 0:
             return
         if self._stale and self.peer.room() != 0:
             self._stale = False
@@ -442,26 +457,27 @@ class Screen(Attachment):
     """Rows of styled cells, only what changed, never more often than a person can see."""
 
     wants_events = True
+    wants_view = True
 
     def __init__(self, session: Source, peer: Peer, ask: wire.Attach, serial: int) -> None:
         super().__init__(session, peer, ask, serial)
         self._busy = False
         self._timer: asyncio.TimerHandle | None = None
         self._token = str(serial)
-        self._begun = False
+        self._shown = False
         self._least = 0
 
-    def start(self, offset: int | None) -> None:
+    def _start(self, offset: int | None) -> None:
         self._fetch()
 
     def resized(self, offset: int) -> None:
         self._least = max(self._least, offset)
         self.pump()
 
-    def pump(self) -> None:
-        if self.over or self._busy or self._timer is not None or self.credit <= 0 or self.peer.room() == 0:
+    def _pump(self) -> None:
+        if self._busy or self._timer is not None or self.credit <= 0 or self.peer.room() == 0:
             return
-        if not self._begun or self.position < max(self.session.head, self._least):
+        if not self._shown or self.position < max(self.session.head, self._least):
             self._timer = asyncio.get_running_loop().call_later(FRAME_S, self._fetch)
 
     def drained(self) -> bool:
@@ -491,7 +507,7 @@ class Screen(Attachment):
             self._busy = False
         if self.over:
             return
-        self._begun = True
+        self._shown = True
         self.position = state.offset
         self._moved.set()
         self.peer.send(state.message(self.number))

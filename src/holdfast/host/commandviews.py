@@ -32,11 +32,11 @@ class CommandView(Attachment):
         super().__init__(session, peer, ask, serial)
         self._commands = session.commands
         self._owed: dict[int, Command] = {}
-        self._begun = False
+        self._shown = False
         self._due = False
         self._stop: Callable[[], None] = lambda: None
 
-    def start(self, offset: int | None) -> None:
+    def _start(self, offset: int | None) -> None:
         self._stop = self._commands.watch(self._told)
         self._due = True
         self.pump()
@@ -48,15 +48,15 @@ class CommandView(Attachment):
     def drained(self) -> bool:
         return self.over or not self._due
 
-    def pump(self) -> None:
+    def _pump(self) -> None:
         self.position = self.session.head
-        if self.over or not self._due or self.credit <= 0 or self.peer.room() == 0:
+        if not self._due or self.credit <= 0 or self.peer.room() == 0:
             return
         prompt = self._commands.state()  # first: it looks at what was put out, and that may change commands
-        full = not self._begun or len(self._owed) > SHOWN
+        full = not self._shown or len(self._owed) > SHOWN
         changed = self._commands.newest(SHOWN) if full else tuple(self._owed.values())
         self._owed.clear()
-        self._begun, self._due = True, False
+        self._shown, self._due = True, False
         message = wire.Shell(self.number, full, changed, prompt)
         self.peer.send(message)
         self.credit -= message.cost

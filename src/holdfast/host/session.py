@@ -20,6 +20,7 @@ from holdfast.core.ids import SessionId
 from holdfast.core.journal import Record
 from holdfast.core.life import Execution, Presence, Signal, Traffic
 from holdfast.core.sizing import Sizing, clamped
+from holdfast.host import parting
 from holdfast.host.attachments import Attachment, Peer
 from holdfast.host.commands import Commands
 from holdfast.host.commandviews import KINDS
@@ -49,7 +50,6 @@ log = logging.getLogger(__name__)
 
 REVIEW_BYTES: Final = 4 << 20  # output fed to a view that has no keyframe to begin from
 KEEP_S: Final = 3.0  # how long the end of a session waits for its last screen
-PART_S: Final = 2.0  # how long the end waits for viewers to take the rest; who is slower reads it from the archive
 RETURN_S: Final = 5.0  # how long a holder that vanished has to come back before that is said
 
 
@@ -359,7 +359,7 @@ class Session:
             peer.send(
                 wire.Attached(ask.ref, ask.attachment, self.info(), self.head, attachment.serial, False, attachment.of)
             )
-            self.spawn(self._show_last(attachment, offset), "shown once more")
+            self.spawn(parting.show_last(self, attachment, offset), "shown once more")
             return attachment
         wish = clamped(ask.size.rows, ask.size.cols) if ask.size is not None else None
         looks_on = ask.observe or not self.judge.may_size(peer.operator)
@@ -377,14 +377,6 @@ class Session:
             await self._resize(change, peer.operator, starting=attachment)
         attachment.start(offset)
         return attachment
-
-    async def _show_last(self, attachment: Attachment, offset: int | None) -> None:
-        attachment.begins_after(self.head)
-        async with self.viewed():
-            if not attachment.over:
-                attachment.start(offset)
-            await attachment.drain()
-        attachment.close("ended", self.sheet.ending)
 
     def leave(self, attachment: Attachment, cause: str) -> None:
         """An attachment is over. Its size stays, its driving does not."""
@@ -523,7 +515,7 @@ class Session:
         try:
             await self.lane.stop()
             await self._keep_last()
-            await self._part(ending)
+            await parting.part(self, ending)
         finally:
             self._ended.set()
             try:
@@ -537,15 +529,6 @@ class Session:
             self._host.shelf.save_view(self.id, LAST_SCREEN, self.head, frame)
         except HoldError as error:
             log.warning("%s: its last screen was not kept: %s", self.id, error)
-
-    async def _part(self, ending: wire.Ending) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PART_S):
-                for attachment in list(self.attachments.values()):
-                    await attachment.drain()
-        for attachment in list(self.attachments.values()):
-            attachment.close("ended", ending)
-            self.leave(attachment, "ended")
 
     async def _let_go(self) -> None:
         holder = self._holder
