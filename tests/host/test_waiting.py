@@ -69,6 +69,21 @@ def test_what_a_program_waits_for_is_said(typed: str, wants: str, program: str, 
     on_a_host(story)
 
 
+def test_what_a_shell_began_since_the_last_look_is_not_called_a_prompt() -> None:
+    """A listing that is asked for sooner than the host looks again goes by what the shell says."""
+
+    async def story(one: Machine, line: Talk) -> None:
+        await line.open("bash", "--norc", "--noprofile", "-i", name="b")
+        await line.attach("b", "events")
+        await seen(line, "prompt", "bash")
+        await line.attach("b", "stream", attachment=2)
+        await line.type("b", b"echo up-$((1 + 1)); sleep 30\r")
+        await line.until(b"up-2", attachment=2)
+        assert (await line.ask(wire.List)).sessions[0].waiting == "running"
+
+    on_a_host(story)
+
+
 FULL = [
     ("seq 500 | less", "full-screen", "less", b"q"),
     ("vim -u NONE", "full-screen", "vim", b"\x1b:q!\r"),

@@ -79,7 +79,12 @@ class Observer:
     @property
     def wants(self) -> str:
         """What a listing shows; empty while that is not known."""
-        return "" if self.state is None or self._session.over else self.state.waiting.wants.value
+        if self.state is None or self._session.over:
+            return ""
+        wants = self.state.waiting.wants
+        if wants is Wants.PROMPT and self._busy():  # the look was before that command, and the shell knows better
+            return Wants.RUNNING.value
+        return wants.value
 
     # ---- when to look ----
 
