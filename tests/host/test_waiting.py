@@ -73,7 +73,7 @@ def test_what_a_shell_began_since_the_last_look_is_not_called_a_prompt() -> None
     """A listing that is asked for sooner than the host looks again goes by what the shell says."""
 
     async def story(one: Machine, line: Talk) -> None:
-        await line.open("bash", "--norc", "--noprofile", "-i", name="b")
+        await line.open("bash", name="b")
         await line.attach("b", "events")
         await seen(line, "prompt", "bash")
         await line.attach("b", "stream", attachment=2)
