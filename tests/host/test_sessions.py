@@ -470,3 +470,24 @@ def test_a_host_that_stops_with_nothing_to_keep_leaves_no_process() -> None:
         assert await gone(session.holder_pid)
 
     on_a_host(story)
+
+
+def test_a_thousand_visits_leave_nothing_of_them_in_memory() -> None:
+    """Who left is let go at once, with all that was kept for it."""
+    visits = 1000
+
+    def resident(pid: int) -> int:
+        [line] = [each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("VmRSS")]
+        return int(line.split()[1]) << 10
+
+    async def story(one: Machine, line: Talk) -> None:
+        assert one.daemon is not None
+        before = 0
+        for visit in range(visits + 100):
+            async with talk(one, client=f"c-{visit}") as other:
+                await other.ask(wire.List)
+            if visit == 99:  # what is loaded at the first visits stays
+                before = resident(one.daemon.pid)
+        assert resident(one.daemon.pid) - before < visits * 8192
+
+    on_a_host(story)

@@ -38,6 +38,10 @@ class Hush:
         return cls._held > 0 and time.monotonic() < cls._until
 
 
+def _nothing(said: object) -> None:
+    pass
+
+
 class Fair:
     """One client's messages, in order. ``pause`` is called with True when no more should come, with False when it may."""
 
@@ -67,6 +71,7 @@ class Fair:
     def close(self) -> None:
         """The client is gone, and what it said last with it."""
         self._later.clear()
+        self._do = self._broken = self._pause = _nothing  # which lets go of the client
 
     def _turn(self) -> None:
         self._began = None

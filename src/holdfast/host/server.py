@@ -27,6 +27,7 @@ SEND_BUFFER: Final = 1 << 20
 BACKLOG_MAX: Final = (
     16 << 20
 )  # bytes unsent to one peer before it is dropped: a peer that grants credit and never reads
+_received: Final = memoryview(bytearray(RECEIVE))  # of all connections: what arrives is taken in the same turn
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -35,7 +36,6 @@ class Connection(asyncio.BufferedProtocol):
     def __init__(self, host: "Host", gone: Callable[["Connection"], None]) -> None:
         self._host, self._gone = host, gone
         self._inbox = host_inbox()
-        self._received = memoryview(bytearray(RECEIVE))
         self._transport: asyncio.Transport | None = None
         self.client: Client | None = None
 
@@ -63,14 +63,14 @@ class Connection(asyncio.BufferedProtocol):
         self.client = Client(self._host, self, authority=authority, operator=operator, pid=peer.pid)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._received
+        return _received
 
     def buffer_updated(self, nbytes: int) -> None:
         client = self.client
         if client is None:
             return
         try:
-            for message in self._inbox.receive(self._received[:nbytes]):
+            for message in self._inbox.receive(_received[:nbytes]):
                 client.hear(message)
         except BadMessage as error:
             self.broken(error)
@@ -79,6 +79,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.client is not None:
             self.client.gone()
         self._gone(self)
+        self.client = self._transport = None  # who was here goes at once, not when cycles are looked for
 
     # ---- what the client's part uses ----
 
