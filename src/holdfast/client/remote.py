@@ -6,6 +6,7 @@ Actions are signed here, with the operator's key. Not here: dialling relays (edg
 """
 
 import asyncio
+import functools
 import itertools
 import logging
 import os
@@ -14,7 +15,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -446,7 +447,8 @@ class Bridges:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="links", daemon=True).start()
-        asyncio.run_coroutine_threadsafe(self.bridge(path, ours, _keep_warm), self._loop)
+        reached = functools.partial(_keep_warm, dict(os.environ))  # of now: of this machine, whatever is looked at next
+        asyncio.run_coroutine_threadsafe(self.bridge(path, ours, reached), self._loop)
         return theirs
 
     async def close(self) -> None:
@@ -475,11 +477,12 @@ class Bridges:
                 local.sendall(framed(wire.Failed(0, error.code, error.message, error.do)))
 
 
-def _keep_warm() -> None:
+def _keep_warm(environment: Mapping[str, str]) -> None:
     from holdfast.client.warm import start  # that module needs this one
 
     loop = asyncio.get_running_loop()
-    loop.call_later(WARM_S, loop.run_in_executor, None, start)  # not now: somebody waits for the first paint
+    # Not now: somebody waits for the first paint.
+    loop.call_later(WARM_S, loop.run_in_executor, None, start, environment)
 
 
 _bridges: Final = Bridges()

@@ -14,6 +14,7 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -28,11 +29,12 @@ ASK_S: Final = 5.0
 PATH_BYTES_MAX: Final = 512
 
 
-def start() -> None:
-    """Have a process keep links warm from now on, unless one does or the user does not want it. Returns in milliseconds."""
-    if os.environ.get(OFF) == "0" or os.environ.get("HOLDFAST_SESSION"):
+def start(environment: Mapping[str, str]) -> None:
+    """Have a process keep links warm from now on, unless one does or the user does not want it, as ``environment`` says.
+    Returns in milliseconds."""
+    if environment.get(OFF) == "0" or environment.get("HOLDFAST_SESSION"):
         return
-    detached([sys.executable, "-m", "holdfast.client.warm"])
+    detached([sys.executable, "-m", "holdfast.client.warm"], env=environment)
 
 
 class Warm:

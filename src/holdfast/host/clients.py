@@ -66,11 +66,40 @@ class Line(Protocol):
     def close(self) -> None: ...
 
 
+class _Nobody:
+    """The line of a client that is gone: what is still said to it is heard by nobody, and its carrier is let go."""
+
+    def send(self, message: wire.Message) -> None:
+        pass
+
+    def pass_on(self, message: wire.Message, *descriptors: int) -> bool:
+        return False
+
+    def room(self) -> int | None:
+        return 0
+
+    def patience(self) -> int | None:
+        return None
+
+    def withhold(self) -> None:
+        pass
+
+    def pause(self, on: bool) -> None:
+        pass
+
+    def broken(self, error: BadMessage) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class Client:
     """One client. Holds its attachments; when it goes, they go. ``operator`` is who it acts as, by ``authority``."""
 
     def __init__(self, host: "Host", line: Line, *, authority: Authority, operator: str, pid: int = 0) -> None:
-        self._host, self._line = host, line
+        self._host = host
+        self._line: Line = line
         self.authority, self.pid = authority, pid
         self.operator = Author(operator, principal=_principal(authority), kind=_kind(authority))
         self._requests: dict[int, asyncio.Task[None]] = {}
@@ -112,6 +141,7 @@ class Client:
         for session, attachment in self._attached.values():
             session.leave(attachment, cause)
         self._attached.clear()
+        self._line = _Nobody()
         self._host.clients.discard(self)
 
     def pump(self) -> None:

@@ -27,7 +27,6 @@ REPUBLISH_S: Final = 1800.0
 RECONSIDER_S: Final = 1.0  # how long an expired right can go on
 STRANGERS_MAX: Final = 64  # routes over one relay on which nobody has proven who it is: a relay may open any number
 ROUTES_MAX: Final = 1024
-INTRODUCE_S: Final = 10.0  # for that proof
 RETRY_S: Final = 10.0  # until a record that a relay refused is offered again
 PACE: Final = Bounds(first_s=0.05, most_s=2.0)  # a relay that was restarted is back within a second
 
@@ -160,6 +159,9 @@ class _Relay:
                 if self.state != error.message:
                     log.warning("relay %s: %s", self.url, error.message)
                 ended = error.message
+            except Exception:  # a defect of ours: whoever comes over this relay is to find us again all the same
+                log.exception("relay %s: what it said was not taken", self.url)
+                ended = "the host failed to take what this relay said; it is dialled again"
             finally:
                 self._line, self.state = None, ended
                 for route in list(self._routes.values()):
@@ -246,9 +248,3 @@ class _Relay:
             if joins
             else Route(self._links, carry_all, close)
         )
-        asyncio.get_running_loop().call_later(INTRODUCE_S, self._introduced_by_now, self._routes[number])
-
-    @staticmethod
-    def _introduced_by_now(route: "Route | JoinRoute") -> None:
-        if isinstance(route, Route) and not route.introduced:
-            route.end()

@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 
 LAPSE_S: Final = 45.0  # a link without a carrier is kept so long
 LINKS_MAX: Final = 512
+INTRODUCE_S: Final = 10.0  # for whoever opens a carrier to prove who it is
 BACKLOG_MAX: Final = 16 << 20  # bytes of answers that wait for a slow path before the client is given up
 STALE_BYTES: Final = 1 << 15  # output that waits at a return: more is replaced by state
 PATIENCE_S: Final = 0.5  # seconds' worth of output after which a terminal viewer gets state
@@ -69,6 +70,7 @@ class Route:
         self._carrier = Answered(
             links.responder(), X25519PrivateKey.generate(), name=links.name, judge=self._judge, find=self._find
         )
+        self._patience = asyncio.get_running_loop().call_later(INTRODUCE_S, self.end)
 
     def receive(self, payload: memoryview) -> None:
         """A payload came. What makes no sense ends this carrier and nothing else."""
@@ -84,9 +86,9 @@ class Route:
             return
         if first:
             self._carry(first)
-        if self._remote is not None:
-            self._remote.happened(events)
-            self._remote.flush()
+        if (remote := self._remote) is not None:
+            remote.happened(events)
+            remote.flush()
 
     def outgoing(self, now: float) -> int:
         """Send what the link has to say now; return how many bytes that was."""
@@ -105,9 +107,11 @@ class Route:
         if self.over:
             return
         self.over = True
+        self._patience.cancel()
         self._carrier.lost(now=self._links.now())
-        if self._remote is not None:
-            self._remote.lost(self)
+        remote, self._remote = self._remote, None
+        if remote is not None:
+            remote.lost(self)
         self._close()
 
     def part(self) -> None:
@@ -117,6 +121,7 @@ class Route:
 
     def _judge(self, said: Introduce, binding: bytes) -> None:
         self._authority = self._links.judged(said, binding)
+        self._patience.cancel()
 
     def _find(self, begins: Resume) -> Link:
         assert self._authority is not None

@@ -130,6 +130,14 @@ class Dialled(Carrier):
         return self._packet(payload, now=now), []
 
 
+def _nobody(said: Introduce, binding: bytes) -> None:
+    raise PeerClosed
+
+
+def _nothing(begins: Resume) -> Link:
+    raise PeerClosed
+
+
 class Answered(Carrier):
     """The host's end. ``judge`` says whether an introduction with this binding is good, and raises what it is refused with.
 
@@ -145,6 +153,10 @@ class Answered(Carrier):
         self._responder, self._ephemeral, self._name = responder, ephemeral_private, name
         self._judge, self._find = judge, find
         self._known = False
+
+    def lost(self, *, now: float) -> None:
+        super().lost(now=now)
+        self._judge, self._find = _nobody, _nothing  # whoever was asked is let go
 
     def receive(self, payload: bytes | memoryview, *, now: float) -> tuple[list[Event], list[bytes]]:
         """Return what ``payload`` brought about, and payloads to send before those of ``outgoing``.
