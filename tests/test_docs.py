@@ -22,10 +22,14 @@ def test_the_diagrams_are_the_tables(table: dict) -> None:  # type: ignore[type-
     assert f"```mermaid\n{life.diagram(table)}\n```" in page("architecture.md")
 
 
+def _shown(value: object) -> str:
+    return str(int(value)) if isinstance(value, int | float) else str(value or "none")
+
+
 def test_every_setting_stands_in_operations_with_its_default() -> None:
-    said = dict(re.findall(r"^\| `(\w+)` \| (\d+|none) \|", page("operations.md"), re.MULTILINE))
+    said = dict(re.findall(r"^\| `(\w+)` \| (\S+) \|", page("operations.md"), re.MULTILINE))
     defaults = dict(zip(Config.__struct_fields__, Config.__struct_defaults__, strict=True))
-    shown = {name: "none" if value is None else str(int(value)) for name, value in defaults.items() if name != "reap"}
+    shown = {name: _shown(value) for name, value in defaults.items() if name != "reap"}
     assert said == shown
 
 

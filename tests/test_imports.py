@@ -39,7 +39,7 @@ OTHERS: Final = {
     "view": ["msgspec", "pyghostty", "cffi"],
     "relay": ["msgspec", "cryptography", "websockets", "prometheus_client"],
     "edge": ["cryptography", "websockets"],
-    "host": ["msgspec", "zstandard", "cryptography", "re2"],
+    "host": ["msgspec", "zstandard", "cryptography", "re2", "pywebpush", "py_vapid"],
     "client": ["msgspec", "cryptography"],
     "faces": ["msgspec", "click", "segno", "mcp", "mcp_types", "uvicorn", "textual", "rich", "webview"],
     "sync": [],
@@ -129,8 +129,9 @@ def test_the_mcp_face_is_a_client_like_any_other(path: Path) -> None:
         ({"mcp", "mcp_types", "uvicorn"}, "faces/mcp/serve.py"),
         ({"textual", "rich"}, "faces/tui/app.py"),
         ({"webview"}, "faces/desktop/window.py"),
+        ({"pywebpush", "py_vapid"}, "host/postman.py"),
     ],
-    ids=["mcp", "textual", "webview"],
+    ids=["mcp", "textual", "webview", "pywebpush"],
 )
 def test_one_module_alone_knows_an_extra(heavy: set[str], where: str) -> None:
     """They take long to import: the command that needs one loads it, and no other does."""

@@ -96,7 +96,7 @@ TABLE = {
     "host-stop": "y..y.........", "host-upgrade": "y..y.........",
     "get-identity": "yyyyyy.......",
     "enrol": "y............", "enrol renewing": "y..y.........",
-    "revoke-list": FREE, "renew": FREE, "present": FREE, "invite": "y............",
+    "revoke-list": FREE, "renew": FREE, "present": FREE, "notify": FREE, "stop-notifying": FREE, "invite": "y............",
     "await-joiner": "y............", "let-in": "y............", "accept-rollback": "y............",
 }  # fmt: skip
 

@@ -60,6 +60,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "accept-rollback": Need(Capability.MANAGE, Scope.MACHINE),
     "renew": _ADMITTED,  # gives a member no more than what was given to it
     "present": _ADMITTED,  # proves itself; whoever presents keys gives up what it could do without them
+    "notify": _ADMITTED, "stop-notifying": _ADMITTED,  # what is told is filtered: see core.notices
     "control": _OPERATE, "who": _OBSERVE,
     "propose": _PROPOSE, "withdraw": _PROPOSE,
     "decide": _OPERATE,  # and a person: see core.proposals

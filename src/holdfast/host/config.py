@@ -38,6 +38,8 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     ai_acts_per_s: float = 20.0  # of an operator that is no person, over time
     ai_acts_at_once: float = 200.0  # and in one go
     witness_s: float = 300.0  # between two sealed words to relays on where journals stand
+    push_contact: str = "mailto:holdfast@example.com"  # whom a push service may write to about this host's notices
+    push_near: tuple[str, ...] = ()  # names of push services that may be at a private address
     ended_keep_s: float = 7 * 86400.0  # how long the record of an ended session is kept
     ended_max: int = 500  # and how many of them
     reap: ReapPolicy = ReapPolicy()  # for sessions that bring no policy of their own

@@ -40,6 +40,7 @@ from holdfast.host.journal import Journal
 from holdfast.host.notary import Notary
 from holdfast.host.output import Output
 from holdfast.host.policyfile import PolicyFile
+from holdfast.host.push import Push
 from holdfast.host.refusing import Refusing
 from holdfast.host.relays import Relays
 from holdfast.host.session import Session
@@ -92,6 +93,7 @@ class Host:
         self.relays = Relays(self)
         self.witness = Witness(self, places.state / "witness")
         self.refusing = Refusing(self)
+        self.push = Push(self, places.state / "notices")
         self.invitations = Invitations(self, places.state / "identity" / "invitations")
 
     # ---- beginning and end ----
@@ -264,6 +266,7 @@ class Host:
         """Rights may have ended: look at everybody who is here."""
         for client in list(self.clients):
             client.reconsider()
+        self.push.reconsider()
 
     # ---- sessions ----
 

@@ -12,7 +12,7 @@ from holdfast.core.admission import Granted, visible
 from holdfast.core.errors import BadMessage, NameTaken, NotSupported, Refused
 from holdfast.core.ids import SessionId, checked_name
 from holdfast.core.journal import Author
-from holdfast.host import commandviews, controlling, gating, pairing, recording, running, veil, waits
+from holdfast.host import commandviews, controlling, gating, pairing, push, recording, running, veil, waits
 from holdfast.host.tuple import live_tuple
 from holdfast.wire import messages as wire
 
@@ -217,5 +217,5 @@ HANDLERS: Final[dict[type, Callable[["Host", Any, "Client", Author], Awaitable[w
     wire.GetText: _text, wire.WaitEnd: _wait, wire.HostStatus: _status, wire.HostStop: _stop,
     wire.HostUpgrade: _upgrade, wire.GetIdentity: _identity, wire.Enrol: _enrol, wire.Revoke: _revoke,
     wire.Invite: _invite, wire.Renew: _renew, **waits.HANDLERS, **running.HANDLERS, **gating.HANDLERS, **controlling.HANDLERS,
-    **recording.HANDLERS, **commandviews.HANDLERS, **pairing.HANDLERS,
+    **recording.HANDLERS, **commandviews.HANDLERS, **pairing.HANDLERS, **push.HANDLERS,
 }  # fmt: skip

@@ -20,6 +20,7 @@ from holdfast.core.ids import SessionId
 from holdfast.core.journal import Record
 from holdfast.core.life import Execution, Presence, Signal, Traffic
 from holdfast.core.sizing import Sizing, clamped
+from holdfast.core.waiting import Waiting
 from holdfast.host import parting
 from holdfast.host.attachments import Attachment, Peer
 from holdfast.host.commands import Commands
@@ -166,6 +167,11 @@ class Session:
                 at, body = record.at_ns / 1e9, dict(record.body)
                 event = wire.Event(attachment.number, record.kind, record.position, at, record.operator, body)
                 attachment.peer.send(event)
+        self._host.push.recorded(self, record)
+
+    def asks(self, waiting: Waiting) -> None:
+        """The session's programs wait for something else from now on."""
+        self._host.push.waits(self, waiting)
 
     def spawn(self, work: Coroutine[Any, Any, Any], name: str) -> None:
         """Run ``work`` as a task the host owns; a failure is logged, never lost."""

@@ -229,6 +229,7 @@ class Observer:
             return
         if before is None or (before.waiting, before.prompt) != (state.waiting, state.prompt):
             self._rest = 0.0
+            session.asks(state.waiting)
             message = body(state)
             for attachment in session.attachments.values():
                 if attachment.wants_events:

@@ -21,6 +21,13 @@ from holdfast.wire.controlling import Controlled as Controlled
 from holdfast.wire.controlling import Here as Here
 from holdfast.wire.controlling import Presence as Presence
 from holdfast.wire.controlling import Who as Who
+from holdfast.wire.enrolling import Enrol as Enrol
+from holdfast.wire.enrolling import GetIdentity as GetIdentity
+from holdfast.wire.enrolling import Identity as Identity
+from holdfast.wire.enrolling import Invite as Invite
+from holdfast.wire.enrolling import Joined as Joined
+from holdfast.wire.enrolling import Renew as Renew
+from holdfast.wire.enrolling import Revoke as Revoke
 from holdfast.wire.gating import AwaitDecision as AwaitDecision
 from holdfast.wire.gating import Decide as Decide
 from holdfast.wire.gating import Decided as Decided
@@ -30,6 +37,9 @@ from holdfast.wire.gating import Proposals as Proposals
 from holdfast.wire.gating import Propose as Propose
 from holdfast.wire.gating import Proposed as Proposed
 from holdfast.wire.gating import Withdraw as Withdraw
+from holdfast.wire.notifying import Notify as Notify
+from holdfast.wire.notifying import Notifying as Notifying
+from holdfast.wire.notifying import StopNotifying as StopNotifying
 from holdfast.wire.pairing import Asking as Asking
 from holdfast.wire.pairing import AwaitJoiner as AwaitJoiner
 from holdfast.wire.pairing import LetIn as LetIn
@@ -287,49 +297,6 @@ class Signed(Message, frozen=True, tag="signed"):
     term: int = 1
 
 
-class GetIdentity(Message, frozen=True, tag="get-identity"):
-    """Ask who this host is; it makes its keys if it has none. Answer: ``Identity``."""
-
-    ref: int
-
-
-class Enrol(Message, frozen=True, tag="enrol"):
-    """Make this host a member of a tenant, or renew it, and have it dial these relays from now on. Answer: ``Identity``.
-
-    ``certificates`` is the chain for its key, issuer first; ``name`` its name, sealed for the tenant's members.
-    """
-
-    ref: int
-    tenant: bytes
-    certificates: tuple[bytes, ...]
-    relays: tuple[str, ...]
-    name: bytes = b""
-
-
-class Invite(Message, frozen=True, tag="invite"):
-    """Let whoever has the secret of which ``digest`` is the SHA-256 ask to join, once, until ``not_after``; a time that is over
-    takes it back. What that gives is kept with the keys that sign it, and not told. Answer: ``Done``."""
-
-    ref: int
-    digest: bytes
-    not_after: int
-    recognise: bool = False  # a person compares a number before whoever comes is signed for (pairing)
-
-
-class Renew(Message, frozen=True, tag="renew"):
-    """Ask for newer certificates and grants for the key that speaks, if it is still to have them. Answer: ``Joined``."""
-
-    ref: int
-
-
-class Revoke(Message, frozen=True, tag="revoke-list"):
-    """Take note of a signed revocation list of the tenant; who falls under it is cut off at once. Answer: ``Done``."""
-
-    ref: int
-    revocations: bytes
-    issuer: bytes = b""
-
-
 class Cancel(Message, frozen=True, tag="cancel"):
     """Stop waiting for the answer to ``ref``."""
 
@@ -537,39 +504,6 @@ class Status(Message, frozen=True, tag="status"):
     notes: tuple[str, ...] = ()
 
 
-class Identity(Message, frozen=True, tag="identity"):
-    """Who this host is. ``key``: its Ed25519 key; ``tenant`` and ``certificates`` are empty until it was enrolled.
-
-    ``relays``: each relay's URL, and how its link stands: ``up``, or why not.
-    """
-
-    ref: int
-    key: bytes
-    tenant: bytes
-    certificates: tuple[bytes, ...]
-    relays: dict[str, str]
-    record: bytes = b""
-
-
-class Joined(Message, frozen=True, tag="joined"):
-    """What a member has: ``certificates`` of its key and ``grants``, ``host`` if its machine's host is a member too.
-
-    ``until``: how long it is renewed. ``names``: the tenant's name keys by version, never for guests.
-    """
-
-    ref: int
-    certificates: tuple[bytes, ...]
-    grants: tuple[bytes, ...]
-    host: tuple[bytes, ...]
-    relays: tuple[str, ...]
-    names: dict[int, bytes]
-    until: int
-    name: str = ""  # what the tenant calls this member
-
-    def __repr__(self) -> str:
-        return "<what a member has>"
-
-
 class Silent(Message, frozen=True, tag="silent"):
     """Nothing was heard of the host for ``for_s`` seconds; 0: it is heard again. The client's own link says this, no host."""
 
@@ -590,11 +524,11 @@ ToHost = (
     | Forget | Fork | ReadOutput | GetScreen | GetText | WaitEnd | ReadJournal | HostStatus | HostStop | HostUpgrade | Cancel
     | Signed | Present | GetIdentity | Enrol | Revoke | Invite | Renew | Control | Who | WaitFor
     | Propose | Proposals | Decide | Withdraw | AwaitDecision | Witness | GetChain | ReadTimes | AcceptRollback | ListCommands
-    | AwaitJoiner | LetIn | Run
+    | AwaitJoiner | LetIn | Run | Notify | StopNotifying
 )  # fmt: skip
 ToClient = (
     Welcome | Ping | Pong | Failed | Done | Opened | Listing | Tuple | Attached | Keyframe | Direct | Output | Gap | Rows | Event
     | Detached | Typed | OutputRange | Text | ScreenState | Ended | Records | Status | Upgraded | Identity | Joined
     | Waited | Ran | Silent | Controlled | Here | Proposed | Pending | Decided | Commands | Shell
-    | Witnessed | ChainIs | Times | SetBack | Asking
+    | Witnessed | ChainIs | Times | SetBack | Asking | Notifying
 )  # fmt: skip

@@ -5,6 +5,7 @@
 
 import { Host } from '../client/host.js';
 import { Meeting, unixNow } from '../client/meeting.js';
+import { Notices } from '../client/notices.js';
 import { Profile } from '../client/profile.js';
 import { equal } from '../core/bytes.js';
 import { clientId, hostId } from '../core/ids.js';
@@ -63,6 +64,7 @@ export class App extends EventTarget {
     this.store = store;
     this.client = clientId();
     this.places = [];
+    this.notices = new Notices();
   }
 
   /** Begin with the profiles that are kept here. */
@@ -149,6 +151,7 @@ export class App extends EventTarget {
       host.sessions = sessions;
       host.lookedAt = performance.now();
       await this.renew(host);
+      this.notices.follow(host).catch(() => {}); // said where they are wanted
     } catch {
       // said where the host's state is shown
     } finally {

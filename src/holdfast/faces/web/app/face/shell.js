@@ -7,6 +7,7 @@ import { arrange, ask, clean, h, icon, say } from './dom.js';
 import { SessionList, mark } from './list.js';
 import { askForSession } from './panels.js';
 import { SessionView } from './session.js';
+import { NoticeChoice } from './notices.js';
 import { standing } from './status.js';
 import { Welcome } from './welcome.js';
 
@@ -37,6 +38,7 @@ export class Shell {
     PHONE.addEventListener('change', () => this.relayout());
     LIGHT.addEventListener('change', () => this.recolour());
     window.addEventListener('hashchange', () => this.follow());
+    navigator.serviceWorker?.addEventListener('message', ({ data }) => typeof data?.open === 'string' && this.go(data.open));
     window.addEventListener('keydown', (event) => this.#key(event), true);
     this.#keyboard();
     this.recolour();
@@ -253,7 +255,7 @@ export class Shell {
         h('p.small', {}, `Certified until ${until}${profile.kind === 'guest' ? '' : ', renewed while it is online'}. Relays: ${profile.relays.map(clean).join(', ')}`),
         h('.buttons', {}, h('button', { type: 'button', onclick: () => this.forget(place) }, 'Forget this key')));
     });
-    const said = await ask('You, in this browser', cards, { yes: 'Join with another code', no: 'Close' });
+    const said = await ask('You, in this browser', [...cards, new NoticeChoice(this.app).element], { yes: 'Join with another code', no: 'Close' });
     if (!said) return;
     this.joining = true;
     this.update();

@@ -34,6 +34,8 @@ export const TO_HOST = {
   cancel: ['ref'],
   signed: ['session', 'seq', 'salt', 'signature', 'action', 'epoch', 'term'],
   renew: ['ref'],
+  notify: ['ref', 'endpoint', 'key', 'auth', 'everything'],
+  'stop-notifying': ['ref', 'endpoint'],
   control: ['ref', 'session', 'act', 'to', 'why', 'job'],
   who: ['ref', 'session'],
   proposals: ['ref', 'session', 'settled'],
@@ -68,6 +70,7 @@ export const TO_CLIENT = {
   proposed: ['ref', 'proposal'],
   pending: ['ref', 'now', 'proposals'],
   decided: ['ref', 'proposal'],
+  notifying: ['ref', 'key', 'mine', 'why_not'],
   shell: ['attachment', 'full', 'commands', 'prompt'],
 };
 
