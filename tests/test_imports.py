@@ -41,7 +41,7 @@ OTHERS: Final = {
     "edge": ["cryptography", "websockets"],
     "host": ["msgspec", "zstandard", "cryptography", "re2", "pywebpush", "py_vapid"],
     "client": ["msgspec", "cryptography"],
-    "faces": ["msgspec", "click", "segno", "mcp", "mcp_types", "uvicorn", "textual", "rich", "webview"],
+    "faces": ["msgspec", "click", "segno", "mcp", "mcp_types", "uvicorn", "textual", "rich", "webview", "websockets"],
     "sync": [],
     "testing": ["pytest"],
 }

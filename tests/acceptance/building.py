@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from holdfast.faces.cli import workload
+from holdfast.faces.demo import workload
 
 STAGES = 4
 UNITS_A_STAGE = 20

@@ -1,8 +1,6 @@
 """Clients of the story that are ours, each a process that can be killed. All reach the session through the relay, with
 nothing but its name and a key of their own."""
 
-import itertools
-import json
 import os
 import select
 import signal
@@ -10,14 +8,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from holdfast.faces.demo import visitors
 from holdfast.view import cells
 from holdfast.view.engine import Engine
 from tests.faces.realhost import HOLD
 from tests.faces.screen import Screen
-from tests.web import chromium
-from tests.web.desk import OPENED, PAINTED
 
 if TYPE_CHECKING:
     from tests.acceptance.systems import Entry
@@ -139,125 +136,20 @@ class Script:
         self._out.close()
 
 
-class Window:
+class Window(visitors.Desk):
     """The web client in a browser of its own: in a desktop's window, and as a phone with a touch screen."""
 
-    WIDTH, HEIGHT, PHONE = 1400, 1200, False
-
     def __init__(self, entry: "Entry") -> None:
-        self.name = entry.name
-        self._browser = chromium.Browser()
-        try:
-            self._page = self._browser.page()
-            self._page.size(self.WIDTH, self.HEIGHT, phone=self.PHONE, scale=2 if self.PHONE else 1)
-            self._page.go(f"{entry.page}/#{entry.code()}")
-            self._page.until("document.querySelectorAll('button.session').length > 0", WITHIN_S)
-            self._page.go(f"{entry.page}/#/{entry.session}")
-            self._page.until(f"!!document.querySelector({json.dumps(OPENED)})", WITHIN_S)
-            self._opened()
-        except BaseException:
-            self._browser.close()
-            raise
-
-    def _opened(self) -> None:
-        self._page.until(PAINTED, WITHIN_S)
-
-    def see(self, text: str) -> None:
-        self._page.until(f"document.querySelector('{OPENED}').textContent.includes({json.dumps(text)})", WITHIN_S)
-
-    def answer(self, text: str) -> None:
-        self._page.write(text + "\n")
-
-    def leave(self) -> None:
-        self._page.close()
-        self._browser.close()
-
-    def kill(self) -> None:
-        self._browser.close()
+        super().__init__(entry.name, page=entry.page, code=entry.code(), session=entry.session)
 
 
-class Phone(Window):
-    WIDTH, HEIGHT, PHONE = 390, 844, True
-
-    def answer(self, text: str) -> None:
-        self._page.tap("form.compose textarea")
-        self._page.do("Input.insertText", text=text)  # as a keyboard on the glass gives it: whole words
-        self._page.tap("form.compose button.send")
+class Phone(visitors.Phone):
+    def __init__(self, entry: "Entry") -> None:
+        super().__init__(entry.name, page=entry.page, code=entry.code(), session=entry.session)
 
 
-class Ai:
+class Ai(visitors.Ai):
     """An AI operator over MCP: `hold mcp`, started by an AI host on the owner's machine, speaking JSON lines."""
 
     def __init__(self, entry: "Entry") -> None:
-        self.name, self._session = entry.name, entry.session
-        self._numbers, self._rest = itertools.count(1), b""
-        self._process = subprocess.Popen(
-            [*HOLD, "mcp", "--as", entry.name], env=entry.home, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._in, self._out = self._process.stdin, self._process.stdout
-        about = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "story", "version": "1"}}
-        self._ask("initialize", about)
-        self._say({"method": "notifications/initialized"})
-        assert "build" in self._call("list_sessions")
-        self._call("observe", session=self._session)  # whoever has not looked may not act
-
-    def _say(self, message: dict[str, Any]) -> None:
-        self._in.write(json.dumps({"jsonrpc": "2.0", **message}).encode() + b"\n")
-        self._in.flush()
-
-    def _ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        number = next(self._numbers)
-        self._say({"id": number, "method": method, "params": params})
-        until = time.monotonic() + 2 * WITHIN_S
-        while True:
-            while b"\n" not in self._rest:
-                ready, _, _ = select.select([self._out], [], [], max(0.0, until - time.monotonic()))
-                data = os.read(self._out.fileno(), 65536) if ready else b""
-                assert data, f"no answer to {method}"
-                self._rest += data
-            line, _, self._rest = self._rest.partition(b"\n")
-            answer: dict[str, Any] = json.loads(line)
-            if answer.get("id") == number:
-                return answer
-
-    def _tried(self, tool: str, **arguments: Any) -> tuple[bool, str]:
-        result = self._ask("tools/call", {"name": tool, "arguments": arguments})["result"]
-        return bool(result.get("isError")), str(result["content"][0]["text"])
-
-    def _call(self, tool: str, **arguments: Any) -> str:
-        failed, text = self._tried(tool, **arguments)
-        assert not failed, text
-        return text
-
-    def see(self, text: str) -> None:
-        until = time.monotonic() + WITHIN_S
-        while text not in (seen := self._seen(text)):
-            assert time.monotonic() < until, f"{text!r} is not in {seen!r}"
-            self._call("wait", session=self._session, until=["input", "quiet"], quiet_s=0.3, timeout_s=5)
-
-    def _seen(self, text: str) -> str:
-        """What the screen shows; of a session that ended, the output with ``text`` in it."""
-        failed, seen = self._tried("observe", session=self._session, view="screen")
-        if failed and "session-ended" in seen:
-            return self._call("read_output", session=self._session, grep=text)
-        assert not failed, seen
-        return seen
-
-    def answer(self, text: str) -> None:
-        self._call("send", session=self._session, text=text, keys=["Enter"])
-
-    def leave(self) -> None:
-        failed, said = self._tried("control", session=self._session, action="release")
-        assert not failed or "session-ended" in said, said
-        self._end()
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._end()
-
-    def _end(self) -> None:
-        self._in.close()
-        self._process.wait(WITHIN_S)
-        self._out.close()
+        super().__init__(entry.name, session=entry.session, env=entry.home)

@@ -11,8 +11,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from holdfast.faces.demo.chromium import Page
 from tests.faces.realhost import HOLD, RealHost
-from tests.web.chromium import Page
 from tests.web.desk import OPENED
 
 NEEDED = ("Xvfb", "xdotool")

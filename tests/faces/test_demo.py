@@ -9,16 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.faces.cli import workload
-from holdfast.faces.cli.demo import NotHeldError, Story, processes_in
+from holdfast.faces.demo import chromium, workload
+from holdfast.faces.demo.story import NotHeldError, Story, processes_in
 
-TELL = "import sys; from holdfast.faces.cli import demo; sys.exit(demo.run(json='json' in sys.argv))"
+TELL = "import sys; from holdfast.faces.demo import telling; sys.exit(telling.run(json='json' in sys.argv))"
+NO_BROWSER = "from holdfast.faces.demo import chromium; chromium.program = lambda: None; " + TELL
 
 
-def told(folder: Path, *words: str) -> subprocess.Popen[str]:
+def told(folder: Path, *words: str, tell: str = TELL) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST")}
     return subprocess.Popen(
-        [sys.executable, "-c", TELL, *words],
+        [sys.executable, "-c", tell, *words],
         env={**environment, "TMPDIR": str(folder)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -27,13 +28,18 @@ def told(folder: Path, *words: str) -> subprocess.Popen[str]:
     )
 
 
-def test_the_demo_holds_and_leaves_nothing(short_dir: Path) -> None:
-    """Promise D1."""
-    demo = told(short_dir, "json")
-    out, _ = demo.communicate(timeout=110)
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("tell", "steps"), [(TELL, 12), (NO_BROWSER, 10)], ids=["whole", "no browser"])
+def test_the_demo_holds_and_leaves_nothing(short_dir: Path, tell: str, steps: int) -> None:
+    """Promise D1: with a desk, a phone and an AI operator; where no browser is, it says what it leaves out."""
+    if steps == 12 and chromium.program() is None:
+        pytest.skip("chromium is not installed")
+    demo = told(short_dir, "json", tell=tell)
+    out, _ = demo.communicate(timeout=240)
     verdict = json.loads(out.splitlines()[-1])
     assert (verdict["why"], verdict["held"], demo.returncode) == ("", True, 0)
-    assert len(verdict["steps"]) == 8
+    assert len(verdict["steps"]) == steps
+    assert verdict["left_out"] == ({} if steps == 12 else {"desk and phone": "no Chromium or Chrome was found"})
     assert all(step["held"] and step["evidence"] for step in verdict["steps"])
     assert list(short_dir.iterdir()) == []
     assert processes_in(short_dir) == []

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.web import chromium
+from holdfast.faces.demo import chromium
 from tests.web.core import Core, missing
 
 Report = Callable[[str], None]

@@ -4,12 +4,11 @@ import json
 import subprocess
 from typing import Any
 
+from holdfast.faces.demo.chromium import Browser, Page
+from holdfast.faces.demo.visitors import OPENED as OPENED
+from holdfast.faces.demo.visitors import PAINTED as PAINTED
 from tests.faces.realhost import HOLD
 from tests.remote.places import World
-from tests.web.chromium import Browser, Page
-
-OPENED = ".opened:not([hidden])"
-PAINTED = "performance.getEntriesByName('holdfast-first-paint').length > 0"
 
 
 class Desk:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.faces.demo.chromium import Browser, Page
+from tests.faces.realhost import HOLD
 from tests.remote.places import World
-from tests.web.chromium import Browser, Page
 from tests.web.core import Core
 from tests.web.desk import OPENED, Desk, shows
+from tests.web.recording import animated
 from tests.web.test_together import AI, PROPOSES, TYPES, button
 
 IMAGES = Path(__file__).resolve().parents[2] / "docs" / "images"
@@ -87,3 +89,14 @@ def test_a_phone(desk: Desk) -> None:
     page.run(f"document.querySelector('{OPENED} [data-mode=screen]').click()")
     page.run("new Promise((r) => setTimeout(r, 1500))")
     page.picture(IMAGES / "web-phone-screen.png")
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    """`hold demo` as a user sees it, recorded in a session of its own and exported from there."""
+    with World() as world:
+        size = ("--size", "30x112") if "--size" in world.hold("new", "--help").stdout else ()
+        world.hold("new", "demo", "-d", *size, "--", *HOLD, "demo")
+        assert world.hold("wait", "demo", "--for", "55s").returncode == 0, world.hold("view", "demo").stdout
+        cast = tmp_path / "demo.cast"
+        assert world.hold("log", "demo", "--asciicast", str(cast)).returncode == 0
+    animated(cast, IMAGES / "demo.svg")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from holdfast.faces.demo.chromium import Browser, Page
 from tests.remote.places import World
-from tests.web.chromium import Browser, Page
 from tests.web.desk import OPENED, Desk
 
 SIZES = {"desktop": (1280, 800), "320 px": (320, 640), "200 % of 1280": (640, 400), "phone": (390, 844)}

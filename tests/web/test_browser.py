@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from holdfast.faces.demo.chromium import Browser, Page
 from tests.remote.places import World
-from tests.web.chromium import Browser, Page
 from tests.web.conftest import Report
 from tests.web.desk import OPENED, PAINTED, Desk, profiles, screen, shows
 

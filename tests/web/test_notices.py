@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.faces.demo.chromium import Browser, Page
 from tests.host.pushes import Browser as Subscription
 from tests.host.pushes import PushService
 from tests.remote.places import World
-from tests.web.chromium import Browser, Page
 from tests.web.desk import Desk
 
 PUSH_MANAGER = """

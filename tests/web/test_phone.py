@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from holdfast.faces.demo.chromium import Browser, Page
 from tests.remote.places import World
-from tests.web.chromium import Browser, Page
 from tests.web.desk import OPENED, Desk, screen
 
 FIELD, SEND = f"{OPENED} .compose textarea", f"{OPENED} .send"

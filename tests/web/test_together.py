@@ -12,10 +12,10 @@ import pytest
 
 from holdfast.core.invitations import parse_join_code
 from holdfast.core.signed import KeyPair
+from holdfast.faces.demo.chromium import Browser, Page
 from holdfast.wire.joining import Issue, digest
 from holdfast.wire.messages import Failed, Joined
 from tests.remote.places import World
-from tests.web.chromium import Browser, Page
 from tests.web.core import Core
 from tests.web.desk import OPENED, Desk, Pairing, profiles, shows
 

@@ -377,8 +377,12 @@ def ui() -> None:
 @click.option("--keep", is_flag=True, help="Leave its files for a look.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def demo(keep: bool, as_json: bool) -> None:
-    """Show it at work on a real build: kill the terminal, kill the host, come back, and check every byte."""
-    from holdfast.faces.cli.demo import run as tell
+    """Show it at work on a real build: kill the terminal, kill the host, come back, and check every byte.
+
+    Where a Chromium or Chrome is, a page on a desk and a phone go on with it through a relay, and where `holdfast[mcp]` is,
+    an AI operator does; each is named in the record. Steps that cannot be shown here are named. Nothing of yours is touched.
+    """
+    from holdfast.faces.demo.telling import run as tell
 
     raise click.exceptions.Exit(tell(json=as_json, keep=keep))
 

@@ -1,7 +1,10 @@
 """A real Chromium, driven over its own protocol (CDP) on a WebSocket: no other program, no library of npm.
 
-One ``Browser`` is one process with a profile folder of its own; each ``Page`` collects what the console said.
+One ``Browser`` is one process with a profile folder of its own; each ``Page`` collects what the console said. `hold demo` and the
+tests of the web client use it.
 """
+
+from __future__ import annotations
 
 import base64
 import contextlib
@@ -12,10 +15,10 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,21 +35,26 @@ START_S = 30.0
 ANSWER_S = 30.0
 
 
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "microsoft-edge")
+APPLICATIONS = tuple(
+    f"/Applications/{name}.app/Contents/MacOS/{name}" for name in ("Google Chrome", "Chromium", "Microsoft Edge")
+)
+
+
 def program() -> str | None:
-    """Return the path of a Chromium, None if there is none."""
-    return next(
-        (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None
-    )
+    """Return the path of a Chromium, or of what is made from it; None if there is none."""
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    return found or next((path for path in APPLICATIONS if os.access(path, os.X_OK)), None)
 
 
-class Broken(AssertionError):
+class Broken(RuntimeError):
     """The page or the browser said no."""
 
 
 class Page:
     """One tab."""
 
-    def __init__(self, browser: "Browser", url: str) -> None:
+    def __init__(self, browser: Browser, url: str) -> None:
         self._stack = contextlib.ExitStack()
         self._socket = self._stack.enter_context(connect(url, max_size=None, compression=None, ping_interval=None))
         self._numbers = itertools.count(1)
@@ -113,23 +121,25 @@ class Page:
 
     def click(self, selector: str) -> None:
         """Press the first element that fits, where it is."""
-        self.until(f"!!document.querySelector({json.dumps(selector)})")
-        box = self.run(
-            f"(() => {{ const it = document.querySelector({json.dumps(selector)}); it.scrollIntoView({{block: 'nearest'}});"
-            " const b = it.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
-        )
+        x, y = self._middle(selector)
         for kind in ("mousePressed", "mouseReleased"):
-            self.do("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
+            self.do("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def tap(self, selector: str) -> None:
         """Touch the first element that fits."""
-        self.until(f"!!document.querySelector({json.dumps(selector)})")
-        box = self.run(
-            f"(() => {{ const it = document.querySelector({json.dumps(selector)}); it.scrollIntoView({{block: 'nearest', inline: 'nearest'}});"
+        x, y = self._middle(selector)
+        self.do("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        self.do("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+
+    def _middle(self, selector: str) -> tuple[float, float]:
+        """Return where the first element that fits is, once there is one, after bringing it into sight."""
+        found = f"document.querySelector({json.dumps(selector)})"
+        self.until(f"!!{found}")
+        x, y = self.run(
+            f"(() => {{ const it = {found}; it.scrollIntoView({{block: 'nearest', inline: 'nearest'}});"
             " const b = it.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; })()"
         )
-        self.do("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": box[0], "y": box[1]}])
-        self.do("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        return x, y
 
     def write(self, text: str) -> None:
         """Type as a keyboard does: printable keys one by one, a line feed as Enter."""
@@ -180,7 +190,7 @@ class Page:
 
 
 def _end_with_parent() -> None:
-    """A test run that is killed leaves no browser behind. Source: prctl(2), PR_SET_PDEATHSIG."""
+    """Whoever is killed leaves no browser behind. Source: prctl(2), PR_SET_PDEATHSIG."""
     ctypes.CDLL(None).prctl(1, int(signal.SIGKILL))
 
 
@@ -193,10 +203,11 @@ class Browser:
             raise RuntimeError("no Chromium here")
         self._folder = Path(tempfile.mkdtemp(prefix="hf-web-"))
         root = ("--no-sandbox",) if os.geteuid() == 0 else ()
+        environment = os.environ | {"TMPDIR": str(self._folder), "HOME": str(self._folder)}
         command = [found, *FLAGS, *root, f"--user-data-dir={self._folder}", *more, "about:blank"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-            preexec_fn=_end_with_parent, env=os.environ | {"TMPDIR": str(self._folder), "HOME": str(self._folder)},
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None, env=environment,
         )  # fmt: skip
         # A browser has a machine of its own in life: here others' work shares it, so it goes first where that may be.
         with contextlib.suppress(OSError):
@@ -229,21 +240,10 @@ class Browser:
                 break
             time.sleep(0.02)
 
-    def __enter__(self) -> "Browser":
+    def __enter__(self) -> Browser:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-@contextlib.contextmanager
-def page(**named: Any) -> Iterator[Page]:
-    """A tab in a browser of its own."""
-    with Browser(**named) as browser:
-        one = browser.page()
-        try:
-            yield one
-        finally:
-            one.close()

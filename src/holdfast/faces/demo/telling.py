@@ -1,25 +1,24 @@
-"""`hold demo`: a real build, its first client killed, its host killed, another kind of client, and a verdict (R79).
+"""Tell the story of `hold demo`: a real build, its first client killed, its host killed, then whoever else can come (R79).
 
 Everything runs in a private runtime and state folder, so no session of the user is touched, and all of it is ended and
 removed at the end, also after Ctrl-C. Every step says what it saw: pids, start times, offsets. Not here: what is built
-(workload).
+(workload), who comes (visitors).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
-import json as json_module
 import os
 import select
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,94 +27,13 @@ from holdfast.client.connection import Connection
 from holdfast.client.places import here
 from holdfast.client.sdk import Client, Session, connect
 from holdfast.core.errors import HoldError
-from holdfast.faces.cli import workload
+from holdfast.faces.demo import visitors, workload
+from holdfast.faces.demo.chromium import Broken
+from holdfast.faces.demo.story import CLI, PATIENCE_S, NotHeldError, Story, hold_json, processes_in, started, until
+from holdfast.faces.demo.visitors import Visitor
 
 NAME: Final = "demo"
-PATIENCE_S: Final = 60.0  # for each thing that is waited for; the build as a whole may take five times that
 SHARE: Final = 6  # the first client is killed when one in so many units is built, the host when two are
-CLI: Final = (sys.executable, "-m", "holdfast.faces.cli.main")
-
-
-class NotHeldError(Exception):
-    """Something did not hold, so the rest of the story cannot be told."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Step:
-    """One verdict. ``evidence``: what was seen, as plain values."""
-
-    what: str
-    held: bool
-    evidence: dict[str, Any]
-
-
-class Story:
-    """The verdicts so far, said as they come unless ``quiet``."""
-
-    def __init__(self, *, quiet: bool) -> None:
-        self.steps: list[Step] = []
-        self._quiet, self._began = quiet, time.monotonic()
-
-    def say(self, text: str) -> None:
-        if not self._quiet:
-            print(text, flush=True)
-
-    def check(self, what: str, held: bool, **evidence: Any) -> None:
-        """Record and say one verdict. Raises NotHeldError if it does not hold."""
-        self.steps.append(Step(what, held, evidence))
-        seen = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in evidence.items())
-        self.say(f"{'held ' if held else 'BROKE'} {len(self.steps)}. {what}\n         {seen}")
-        if not held:
-            raise NotHeldError(what)
-
-    def verdict(self, why: str = "") -> int:
-        """Say the verdict on the whole and return the exit status: 0 only if every step held."""
-        took = time.monotonic() - self._began
-        held = not why and bool(self.steps) and all(step.held for step in self.steps)
-        text = (
-            f"verdict: held. The session outlived its client and its host; {len(self.steps)} checks in {took:.1f} s"
-            if held
-            else f"verdict: NOT held after {took:.1f} s: {why or 'see above'}"
-        )
-        if self._quiet:
-            steps = [dataclasses.asdict(step) for step in self.steps]
-            print(json_module.dumps({"held": held, "seconds": round(took, 1), "why": why, "steps": steps}))
-        else:
-            print(text)
-        return 0 if held else 1
-
-
-# ---- processes as the kernel sees them -------------------------------------------------------------------------------
-
-
-def started(pid: int) -> int | None:
-    """Return when ``pid`` was started, in clock ticks since boot; None if it is gone or only a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else int(fields[19])
-
-
-def until(true: Callable[[], bool], what: str, *, patience: float = PATIENCE_S) -> None:
-    """Look every 10 ms until ``true``. Raises NotHeldError after ``patience`` seconds."""
-    deadline = time.monotonic() + patience
-    while not true():
-        if time.monotonic() > deadline:
-            raise NotHeldError(f"waited {patience:.0f} s in vain until {what}")
-        time.sleep(0.01)
-
-
-def processes_in(folder: Path) -> list[int]:
-    """Return the processes that name ``folder`` in their environment or command line, this one excepted."""
-    found = []
-    for entry in os.listdir("/proc"):
-        if entry.isdigit() and int(entry) != os.getpid():
-            with contextlib.suppress(OSError):
-                about = Path("/proc") / entry
-                if os.fsencode(folder) in (about / "environ").read_bytes() + (about / "cmdline").read_bytes():
-                    found.append(int(entry))
-    return [pid for pid in found if started(pid) is not None]
 
 
 class FirstClient:
@@ -164,39 +82,67 @@ class FirstClient:
         self._master = -1
 
 
-def hold_json(*words: str) -> Any:
-    """Return what one `hold` command prints with --json. Raises NotHeldError."""
-    done = subprocess.run(
-        [*CLI, *words, "--json"],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        timeout=PATIENCE_S,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise NotHeldError(
-            f"`hold {' '.join(words)}` ended with {done.returncode}: {done.stderr.strip() or done.stdout.strip()}"
-        )
-    return json_module.loads(done.stdout)
-
-
 # ---- the story -------------------------------------------------------------------------------------------------------
 
 
 def tell(story: Story, home: Path) -> None:
-    """Tell the whole story. Raises NotHeldError, HoldError."""
+    """Tell the whole story. Raises NotHeldError, HoldError, Broken."""
     project = home / "project"
     project.mkdir()
-    build = workload.write(project)
+    build, left_out = workload.write(project), visitors.left_out()
+    comes = [
+        *(() if "desk and phone" in left_out else ("desk", "phone")),
+        *(() if "AI operator" in left_out else ("ai",)),
+    ]
     story.say(f"building {build.what}, in {project}")
-    lines = f"{build.word} unit".encode()
+    for who, why in left_out.items():
+        story.leave_out(who, why)
 
-    first = FirstClient(["new", NAME, "--cwd", str(project), "--", *build.argv])
+    argv = _with_questions(build, comes)
+    session, generation = _begin(story, build, argv)
+    root, born = int(session["root_pid"]), int(session["root_started"])
+    _kill_host(story, build, int(hold_json("host", "status")["pid"]), root, born)
+    asyncio.run(_come_back(story, session, generation))
+    if comes:
+        _visit(story, comes, session)
+    asyncio.run(_check_output(story, build, session))
+    if comes:
+        _check_record(story, home, comes)
+
+    done = subprocess.run(build.program, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    story.check(
+        "the program that was built runs and computes what it should",
+        done.stdout == build.result,
+        expected=build.result.strip(),
+        got=done.stdout.strip() or done.stderr.strip()[-200:],
+    )
+
+
+def _with_questions(build: workload.Build, comes: Sequence[str]) -> tuple[str, ...]:
+    """Return a command that builds, and then asks each of those who come before it goes on."""
+    if not comes:
+        return build.argv
+    lines = [shlex.join(build.argv)]
+    for turn in range(len(comes)):
+        lines += [f"printf {shlex.quote(_question(turn) + ' ')}", "read answer", f'echo "{_taken(turn, "$answer")}"']
+    return ("sh", "-ec", "; ".join(lines))
+
+
+def _question(turn: int) -> str:
+    return f"step {turn + 1} is ready, who goes on?"
+
+
+def _taken(turn: int, name: str) -> str:
+    return f"step {turn + 1} taken by {name}."
+
+
+def _begin(story: Story, build: workload.Build, argv: tuple[str, ...]) -> tuple[dict[str, Any], int]:
+    """Start the build from a terminal and kill that. Return the session, and the host's generation."""
+    lines = f"{build.word} unit".encode()
+    first = FirstClient(["new", NAME, "--cwd", str(build.folder), "--", *argv])
     try:
         first.watch(lambda seen: seen.count(lines) >= workload.UNITS // SHARE)
-        session = hold_json("info", NAME)["session"]
-        host = hold_json("host", "status")
+        session: dict[str, Any] = hold_json("info", NAME)["session"]
         root, born = int(session["root_pid"]), int(session["root_started"])
         story.check(
             f"a client started `{' '.join(build.argv)}` in a session and shows it",
@@ -215,16 +161,72 @@ def tell(story: Story, home: Path) -> None:
         root_pid=root,
         started_at_tick=started(root),
     )
+    return session, int(hold_json("host", "status")["generation"])
 
-    _kill_host(story, build, int(host["pid"]), root, born)
-    asyncio.run(_come_back(story, build, session, int(host["generation"])))
 
-    done = subprocess.run(build.program, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+def _visit(story: Story, comes: Sequence[str], session: dict[str, Any]) -> None:
+    """Make the host reachable through a relay; each of those who come shows what was there before it, and goes on."""
+    page = str(hold_json("up", "--listen", "127.0.0.1:0", "--no-code")["page"])
+    shown = {
+        "desk": "a page on a desk, through a relay,",
+        "phone": "a phone, through the relay,",
+        "ai": "an AI operator, over MCP,",
+    }
+    before = ""
+    for turn, name in enumerate(comes):
+        one = _visitor(name, page, session)
+        try:
+            one.see(before or _question(turn))
+            one.see(_question(turn))
+            root = int(session["root_pid"])
+            same = started(root) == int(session["root_started"])
+            one.answer(name)
+            before = _taken(turn, name)
+            one.see(before)
+        except BaseException:
+            one.kill()
+            raise
+        one.leave()
+        story.check(
+            f"{shown[name]} shows the build where it is and goes on with it",
+            same,
+            operator=name,
+            root_pid=root,
+            started_at_tick=session["root_started"],
+            answered=before,
+        )
+
+
+def _visitor(name: str, page: str, session: dict[str, Any]) -> Visitor:
+    if name == "ai":
+        return visitors.Ai(name, session=str(session["id"]), env=os.environ)
+    code = str(hold_json("operator", "add", name, "--kind", "human", "--operate")["code"])
+    kind = visitors.Phone if name == "phone" else visitors.Desk
+    return kind(name, page=page, code=code, session=str(session["id"]))
+
+
+def _check_record(story: Story, home: Path, comes: Sequence[str]) -> None:
+    """Who did what is on record, signed by each, and the record verifies away from the host."""
+    said: list[tuple[str, str]] = []
+    for each in hold_json("log", NAME, "--kind", "input"):
+        by, text = str(each["who"]).partition(" ")[0], str(each["body"]["data"])
+        if said and said[-1][0] == by and not said[-1][1].endswith(("\r", "\n")):
+            said[-1] = (by, said[-1][1] + text)  # a terminal sends key by key
+        else:
+            said.append((by, text))
+    lines = [(by, text.strip()) for by, text in said]
+    evidence = home / "evidence"
+    subprocess.run([*CLI, "log", NAME, "--export", str(evidence)], capture_output=True, timeout=PATIENCE_S, check=True)
+    verified = subprocess.run(
+        [*CLI, "verify", str(evidence)], capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    found = verified.stdout + verified.stderr
+    chain = next((line for line in found.splitlines() if line.startswith("records")), found.strip()[-200:])
     story.check(
-        "the program that was built runs and computes what it should",
-        done.stdout == build.result,
-        expected=build.result.strip(),
-        got=done.stdout.strip() or done.stderr.strip()[-200:],
+        "the record names who did each step, and verifies offline",
+        lines == [(name, name) for name in comes] and verified.returncode == 0,
+        answers=", ".join(f"{text!r} by {by}" for by, text in lines),
+        verify=chain.removeprefix("records").strip(),
     )
 
 
@@ -259,8 +261,8 @@ def _log_tail() -> str:
         return str(error)
 
 
-async def _come_back(story: Story, build: workload.Build, before: dict[str, Any], generation: int) -> None:
-    """Come back with the SDK, which also starts a new host, and follow the output from its first byte to the end."""
+async def _come_back(story: Story, before: dict[str, Any], generation: int) -> None:
+    """Come back with the SDK, which also starts a new host."""
     async with connect() as client:
         session = await client.attach(NAME)
         now, status = session.last, await client.status()
@@ -277,11 +279,17 @@ async def _come_back(story: Story, build: workload.Build, before: dict[str, Any]
             host_generation=f"{generation} -> {status.generation}",
             output=f"{before['output_end']} -> {now.output_end}",
         )
+
+
+async def _check_output(story: Story, build: workload.Build, before: dict[str, Any]) -> None:
+    """Follow the output from its first byte to the end."""
+    async with connect() as client:
+        session = await client.attach(NAME)
         async with asyncio.timeout(5 * PATIENCE_S):
             output, pieces, ended = await _followed(client, session)
         story.check(
             "its output is contiguous, from the first byte through both kills to the last",
-            pieces["gaps"] == 0 and pieces["jumps"] == 0 and len(output) > now.output_end,
+            pieces["gaps"] == 0 and pieces["jumps"] == 0 and len(output) > int(before["output_end"]),
             bytes=f"0..{len(output)}",
             gaps=pieces["gaps"],
             jumps=pieces["jumps"],
@@ -295,12 +303,13 @@ async def _come_back(story: Story, build: workload.Build, before: dict[str, Any]
             missing=times.count(0),
             twice=sum(1 for count in times if count > 1),
         )
+        root, born = int(before["root_pid"]), int(before["root_started"])
         story.check(
             "the build ended by itself, and its exit status was kept",
             ended is not None and ended.how == "exited" and ended.status == 0,
             how=ended.how if ended else "not told",
             status=ended.status if ended else None,
-            root_pid=f"{now.root_pid} {'still there' if started(now.root_pid) == now.root_started else 'gone'}",
+            root_pid=f"{root} {'still there' if started(root) == born else 'gone'}",
         )
 
 
@@ -381,7 +390,7 @@ def run(*, json: bool = False, keep: bool = False) -> int:
             keep = False
             story.say("interrupted; everything it started is ended")
             return 130
-        except (NotHeldError, HoldError, OSError, subprocess.SubprocessError, TimeoutError) as error:
+        except (NotHeldError, HoldError, Broken, OSError, subprocess.SubprocessError, TimeoutError) as error:
             why = str(error) or type(error).__name__
         finally:
             if not keep:
