@@ -1,6 +1,7 @@
 """Clients of the story that are ours, each a process that can be killed. All reach the session through the relay, with
 nothing but its name and a key of their own."""
 
+import json
 import os
 import select
 import signal
@@ -11,8 +12,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from holdfast.faces.demo import visitors
+from holdfast.faces.desktop import entry
 from holdfast.view import cells
 from holdfast.view.engine import Engine
+from tests.desktop import screen
 from tests.faces.realhost import HOLD
 from tests.faces.screen import Screen
 
@@ -136,14 +139,56 @@ class Script:
         self._out.close()
 
 
+class Desktop:
+    """The window of `hold desktop` on a screen of its own, on the owner's machine: real keys. Its operator is the window's."""
+
+    name = entry.NAME
+
+    def __init__(self, entry: "Entry") -> None:
+        self._display = screen.Display().__enter__()
+        self._window = screen.Window(entry.owner, self._display)
+        try:
+            self._window.open(entry.session)
+            self._page = self._window.page()
+            self._page.until(visitors.PAINTED, WITHIN_S)
+            self._window.into_terminal(self._page)
+        except BaseException:
+            self.kill()
+            raise
+
+    def see(self, text: str) -> None:
+        self._page.until(
+            f"document.querySelector('{visitors.OPENED}').textContent.includes({json.dumps(text)})", WITHIN_S
+        )
+
+    def answer(self, text: str) -> None:
+        self._display.do("type", text)
+        self._display.do("key", "Return")
+
+    def leave(self) -> None:
+        self._window.close()
+        self._gone()
+
+    def kill(self) -> None:
+        if self._window.pid:
+            self._window.kill()
+        self._gone()
+
+    def _gone(self) -> None:
+        self._page.forget()
+        self._display.__exit__()
+
+
 class Window(visitors.Desk):
-    """The web client in a browser of its own: in a desktop's window, and as a phone with a touch screen."""
+    """The web client in a browser of its own, on a desk."""
 
     def __init__(self, entry: "Entry") -> None:
         super().__init__(entry.name, page=entry.page, code=entry.code(), session=entry.session)
 
 
 class Phone(visitors.Phone):
+    """The same as a phone with a touch screen."""
+
     def __init__(self, entry: "Entry") -> None:
         super().__init__(entry.name, page=entry.page, code=entry.code(), session=entry.session)
 
@@ -152,4 +197,4 @@ class Ai(visitors.Ai):
     """An AI operator over MCP: `hold mcp`, started by an AI host on the owner's machine, speaking JSON lines."""
 
     def __init__(self, entry: "Entry") -> None:
-        super().__init__(entry.name, session=entry.session, env=entry.home)
+        super().__init__(entry.name, session=entry.session, env=entry.owner.env)

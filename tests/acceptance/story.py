@@ -142,6 +142,8 @@ def tell(system: System, work: Work) -> Report:
 
     report.attempt(SURVIVES, survives)
 
+    names: list[str] = []
+
     def turn(number: int, before: str) -> None:
         """The client of this turn sees what was put out before, the question, answers, and sees it taken."""
         face = system.attach(number)
@@ -157,19 +159,18 @@ def tell(system: System, work: Work) -> Report:
             face.kill()
             raise
         face.leave()
+        names.append(face.name)
 
     def asked() -> None:
         told, real = system.live(), children(root[0])
         assert told["pids"] == real, f"{told['pids']} instead of {real}"
         assert told["cwd"] == os.readlink(f"/proc/{root[0]}/cwd")
 
-    names: list[str] = []
     for number, step in ((1, SECOND), (2, THIRD), (3, FOURTH)):
         before = work.said(1) if number == 1 else work.taken(number - 1, names[-1]) if names else work.said(number)
         held = report.attempt(step, lambda number=number, before=before: turn(number, before))  # type: ignore[misc]
         if not held:
             break
-        names.append(f"operator{number}")
 
     def whole() -> None:
         assert len(names) == 3, "the work was never finished"

@@ -31,7 +31,7 @@ class Entry:
     place: str
     session: str
     page: str
-    home: Mapping[str, str]  # the environment of the owner's machine
+    owner: User
     code: Callable[..., str]  # a join code, once
     user: Callable[[], User]  # another machine's user who has joined with one
 
@@ -109,7 +109,7 @@ class Holdfast:
         code = functools.partial(self._owner.invited, name, "--kind", "human", "--operate")
         page = self._relay.url.replace("ws://", "http://").removesuffix("/relay")
         session = str(self._session["id"])
-        return Entry(name, "build@box", session, page, self._owner.env, code, lambda: self._joined(code()))
+        return Entry(name, "build@box", session, page, self._owner, code, lambda: self._joined(code()))
 
     def run(self, *argv: str) -> None:
         """Run something else than the build under its name, with nobody attached."""

@@ -6,19 +6,21 @@ import pytest
 
 from tests.acceptance import building, faces, systems
 from tests.acceptance.story import STEPS, tell
+from tests.desktop import screen
 from tests.remote.conftest import Report
 
-NAMES = ["operator1", "operator2", "operator3"]
+NAMES = ["desktop", "operator2", "operator3"]
 
 
 @pytest.mark.timeout(400)
 def test_a_build_goes_on_from_client_to_client_and_who_did_what_is_known(tmp_path: Path, report: Report) -> None:
-    """R20: begun in a terminal, gone on with in a desktop's window, on a phone, and by an AI operator."""
+    """R20: begun in a terminal, gone on with in the window of `hold desktop`, on a phone, and by an AI operator."""
     alone, followed = tmp_path / "alone", tmp_path / "followed"
     alone.mkdir()
     followed.mkdir()
     work = building.write(followed)
-    with systems.Holdfast([faces.Window, faces.Phone, faces.Ai]) as system:
+    assert not screen.missing(), f"{screen.missing()} is not installed, and `./test` could not install it"
+    with systems.Holdfast([faces.Desktop, faces.Phone, faces.Ai]) as system:
         told = tell(system, work)
     assert told.held and not told.failed, str(told)
     assert set(told.held) == set(STEPS)

@@ -55,7 +55,7 @@ def test_a_window_is_one_command_and_takes_no_key_from_the_terminal_and_is_where
         assert json.loads(kept.read_text())["session"] == host.session("other")["id"]
         assert host.session("build")["root_pid"] == root
         for each in (page, again):
-            each._stack.close()
+            each.forget()
 
 
 def test_without_a_screen_it_says_so() -> None:

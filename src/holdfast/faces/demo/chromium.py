@@ -186,6 +186,10 @@ class Page:
         """Close the tab."""
         with contextlib.suppress(Exception):  # it may be gone already
             self.do("Page.close")
+        self.forget()
+
+    def forget(self) -> None:
+        """Hang up, and leave the tab as it is."""
         self._stack.close()
 
 
