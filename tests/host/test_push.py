@@ -110,9 +110,6 @@ def said_host(phone: Talk) -> str:
 def test_a_program_that_asks_and_an_ai_that_proposes_call_a_person(house: House, service: PushService) -> None:
     """Promise R2: input wanted, approval wanted; who acted just now is not called for the first."""
     browser = Browser()
-    (house.folder / "policy.toml").write_text(
-        'version = 1\n[[rule]]\nfor = ["ai"]\nverdict = "ask"\nwhy = "people decide"\n'
-    )
 
     async def tell(local: Talk, phone: Talk) -> None:
         await subscribe(phone, service, browser)

@@ -8,7 +8,7 @@ const m = {};
 for (const layer of ['core', 'wire', 'client']) {
   for (const file of readdirSync(app + layer)) m[`${layer}/${file.replace(/\.js$/, '')}`] = await import(pathToFileURL(`${app}${layer}/${file}`));
 }
-m.keys = await import(pathToFileURL(`${app}face/keys.js`));
+for (const file of ['keys', 'panels', 'watching']) m[`face/${file}`] = await import(pathToFileURL(`${app}face/${file}.js`));
 
 function inward(value) {
   if (Array.isArray(value)) return value.map(inward);

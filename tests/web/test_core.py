@@ -398,9 +398,14 @@ def test_a_relay_admits_by_the_bytes_that_are_signed(core: Core) -> None:
 
 
 def test_what_is_typed_as_one_is_one_paste_and_control_keys_are_what_they_are(core: Core) -> None:
-    submission = "return m.keys.submission(a[0], a[1])"
+    submission = "return m['face/keys'].submission(a[0], a[1])"
     assert core.run(submission, "ls -l", {"bracketed": True}) == "ls -l\r"
     assert core.run(submission, "a\nb", {"bracketed": True}) == "\x1b[200~a\rb\x1b[201~\r"
     assert core.run(submission, "a\n\x1b[201~b", {"bracketed": True}) == "\x1b[200~a\r[201~b\x1b[201~\r"
     assert core.run(submission, "a\nb", {"bracketed": False, "enter": False}) == "a\rb"
-    assert [core.run("return m.keys.withCtrl(a[0])", each) for each in "cC[?"] == ["\x03", "\x03", "\x1b", "\x7f"]
+    assert [core.run("return m['face/keys'].withCtrl(a[0])", each) for each in "cC[?"] == [
+        "\x03",
+        "\x03",
+        "\x1b",
+        "\x7f",
+    ]

@@ -1,7 +1,7 @@
 """The window itself: the web client in the system's own browser engine, a menu, and whatever others want opened.
 
-Nothing of the page is changed or read, except the address it shows: its content security policy holds here too. The menu has
-no shortcuts, so that no key is taken from a terminal.
+Nothing of the page is changed or read, except the address it shows: its content security policy holds here too. It may have
+one of a few sentences said on the desktop (telling). The menu has no shortcuts, so that no key is taken from a terminal.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from holdfast.client import enrolment
 from holdfast.core.errors import HoldError
 from holdfast.faces.desktop import references
 from holdfast.faces.desktop.entry import Entry, entry, settled, used
+from holdfast.faces.desktop.qt import notices
+from holdfast.faces.desktop.telling import Teller
 
 TITLE: Final = "Holdfast"
 LOOK_S: Final = 0.2  # between two looks whether the code was used: a file has no event here
@@ -41,6 +43,7 @@ class Window:
         self._reference = reference
         self._closed, self._in = threading.Event(), threading.Event()  # in: the engine has a key for the page
         self._window: Any = None
+        self._teller = Teller()
 
     def run(self) -> None:
         """Show it, and return once it is closed. Only the main thread may. Raises HoldError: this machine has no window."""
@@ -103,6 +106,8 @@ class Window:
     # ---- what it remembers ----
 
     def _shown(self) -> None:
+        if sys.platform == "linux":
+            notices(self._window.native, self._entry.page, self._tell)
         threading.Thread(target=self._follow, name="follow", daemon=True).start()
         self._opened()
 
@@ -117,6 +122,10 @@ class Window:
         while not self._closed.wait(FOLLOW_S):
             if self._in.is_set():
                 self._wanted = references.session_in(self._window.get_current_url())
+
+    def _tell(self, why: str, name: str) -> None:
+        """The page wants something said on the desktop. The engine waits for nobody."""
+        threading.Thread(target=self._teller.tell, args=(why, name), name="tell", daemon=True).start()
 
     # ---- the menu ----
 

@@ -9,6 +9,7 @@ import { Notices } from '../client/notices.js';
 import { Profile } from '../client/profile.js';
 import { equal } from '../core/bytes.js';
 import { clientId, hostId } from '../core/ids.js';
+import { Watching } from './watching.js';
 
 const LOOK_S = 2; // between two looks at the sessions of a host
 const HOSTS_MAX = 32;
@@ -65,6 +66,7 @@ export class App extends EventTarget {
     this.client = clientId();
     this.places = [];
     this.notices = new Notices();
+    this.watching = new Watching();
   }
 
   /** Begin with the profiles that are kept here. */
@@ -137,7 +139,7 @@ export class App extends EventTarget {
   }
 
   tick() {
-    if (document.visibilityState !== 'visible') return;
+    if (document.visibilityState !== 'visible' && !this.watching.able) return;
     for (const host of this.hosts) if (host.up && !host.looking) this.look(host);
     for (const place of this.places) if (place.trouble) place.look();
     this.changed();
@@ -150,6 +152,7 @@ export class App extends EventTarget {
       const { sessions } = await host.ask({ t: 'list', ended: true });
       host.sessions = sessions;
       host.lookedAt = performance.now();
+      this.watching.looked(host);
       await this.renew(host);
       this.notices.follow(host).catch(() => {}); // said where they are wanted
     } catch {

@@ -126,6 +126,7 @@ export class Approvals extends Panel {
     this.empty = shown.length ? '' : 'Nothing waits for approval.';
     arrange(this.list, shown.map((each) => this.#card(each, pending.now)));
     if (before !== this.count) this.view.counted();
+    if (before < this.count) this.view.app.watching.happened('approval', this.view.info);
   }
 
   #card(it, now) {
@@ -140,21 +141,46 @@ export class Approvals extends Panel {
         it.why ? h('p', {}, `“${clean(it.why)}”`) : null,
         h('p.small', {}, [it.cwd && `in ${clean(it.cwd)}`, it.rule && `rule ${clean(it.rule)}`, it.reason && clean(it.reason)].filter(Boolean).join(' · ')),
         it.state === 'proposed' && !it.holds ? h('p.warn', {}, 'The session has changed since.') : null,
-        decides ? h('.buttons', {}, h('button.primary', { onclick: () => this.#decide(it, 'approve') }, 'Approve'), h('button', { onclick: () => this.#decide(it, 'deny') }, 'Deny')) : null,
+        decides ? this.#decision(it) : null,
         h('p.small', {}, it.state === 'proposed' ? `proposed ${span(now - it.at)} ago · ends in ${span(it.until - now)}` : `${it.state}${it.outcome ? `, ${it.outcome}` : ''}`));
       this.cards.set(key, card);
     }
     return card;
   }
 
-  async #decide(it, verdict) {
+  #decision(it) {
+    const reaches = reach(it);
+    const choice = h('select', { 'aria-label': 'How far an approval reaches' }, reaches.map(({ label }, at) => h('option', { value: String(at) }, label)));
+    return h('.decision', {}, reaches.length > 1 ? choice : null, h('.buttons', {},
+      h('button.primary', { onclick: () => this.#decide(it, 'approve', reaches[Number(choice.value)]) }, 'Approve'),
+      h('button', { onclick: () => this.#decide(it, 'deny') }, 'Deny')));
+  }
+
+  async #decide(it, verdict, { widen = '', words = [] } = {}) {
     try {
-      await this.view.host.ask({ t: 'decide', session: this.view.id, proposal: it.id, digest: it.digest, verdict });
+      await this.view.host.ask({ t: 'decide', session: this.view.id, proposal: it.id, digest: it.digest, verdict, why: '', widen, words, for_s: FOR_S });
     } catch (error) {
       this.view.note(error.whole);
     }
     this.refresh(true);
   }
+}
+
+const FOR_S = 3600; // that a wider approval lasts
+
+/** How far an approval of `it` may reach: this once, the same again, or commands that begin alike. The host judges the words again. */
+export function reach(it) {
+  const found = [{ label: 'This once', widen: '' }];
+  if (it.only_proposes) return found;
+  found.push({ label: 'The same again, for an hour', widen: 'session' });
+  const line = it.verb === 'run' || it.verb === 'input' ? new TextDecoder().decode(it.data).replace(/[\r\n]+$/, '') : '';
+  if (!/^[\w./@:=+-]+(?: [\w./@:=+-]+)*$/.test(line)) return found; // quotes, pipes and the like: what it begins with says little
+  const words = line.split(' ');
+  for (let count = Math.min(words.length, 2); count > 0; count -= 1) {
+    const beginning = words.slice(0, count);
+    found.push({ label: `Any “${beginning.join(' ')} …”, for an hour`, widen: 'prefix', words: beginning });
+  }
+  return found;
 }
 
 /** The execution itself: process tree, listening ports, folder, memory, as the kernel has them now. */
