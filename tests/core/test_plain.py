@@ -28,6 +28,11 @@ def fed(data: bytes, cuts: list[int]) -> tuple[bytes, bytes, int]:
 @example(b"\x1b]0;a\x1b\\b", [6])
 @example(b"a\r\nb", [2])
 @example(b"a\r\r\nb", [2, 3])
+@example(b"ab\x1b]unfinished\r\n", [15])
+@example(b"\x1b]a\rb\x07c", [4])
+@example(b"\r\x1b[1;31m\r\n", [2])
+@example(b"\r\x1b[1;31m\n", [8])
+@example(b"\x1b]unfinished\r\x1b[1;31mab", [15])
 def test_text_does_not_depend_on_the_cuts(data: bytes, cuts: list[int]) -> None:
     assert fed(data, cuts) == fed(data, [])
 

@@ -524,7 +524,7 @@ def _harmless(change: Change, to: Operator) -> bool:
     """Whether what ``to`` sent before ``change`` may still be done after it (DESIGN 8, the rule of acceptance)."""
     if change.how in _FREEING:
         return True
-    if change.how in (How.CLAIM, How.TAKE) and change.holder.id == to.id:
+    if change.holder.id == to.id == change.by.id:  # they made it their own: took, claimed, or gave it to themselves
         return True
     if to.person:
         return change.how in (How.PAUSE, How.PRIVATE, How.RECOVER) or (

@@ -15,7 +15,8 @@ LINE_MAX: Final = 1 << 16  # columns of one rendered line; what would be drawn b
 _SEQUENCE: Final = re.compile(
     rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[PX^_][^\x1b]*(?:\x1b\\)?|[ -/]+[0-~]|[0-OQ-WYZ\\`-~])"
 )
-_UNFINISHED: Final = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)\Z|\r+\Z")
+_UNFINISHED: Final = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*|[\]PX^_][^\x07\x1b]*\x1b?|[ -/]*)\Z")
+_NOTHING: Final = re.compile(b"(?:" + _SEQUENCE.pattern + b")*")
 _STRING: Final = re.compile(rb"\x1b[\]PX^_]")
 _STRING_END: Final = re.compile(rb"\x07|\x1b\\|\x1b(?=[^\\])")
 _DROPPED: Final = bytes({*range(0x20), 0x7F} - {0x09, 0x0A})
@@ -60,19 +61,35 @@ class Plain:
 
     @staticmethod
     def _unfinished(data: bytes, start: int) -> int:
-        """Return where a sequence begins that ``data`` does not finish, -1 if none does. A CSI too long to be kept is none."""
-        last = max(data.rfind(b"\x1b", start), data.rfind(b"\r", start))
-        if last < 0:
-            return -1
-        if data[last : last + 1] == b"\x1b" and last > start:  # it may be the first half of a string's end
-            before = data.rfind(b"\x1b", start, last)
+        """Return where begins what ``data`` does not finish, -1 if nothing: a sequence, or returns of which a line feed may make
+        one end of a line, also with sequences in between, which leave nothing. A CSI too long to be kept is none."""
+        escape, end = data.rfind(b"\x1b", start), len(data)
+        if escape > start:  # it may be the first half of a string's end
+            before = data.rfind(b"\x1b", start, escape)
             if before >= 0 and _STRING.match(data, before) and _UNFINISHED.match(data, before):
-                last = before
-        while last > start and data[last : last + 1] == b"\r" == data[last - 1 : last]:
-            last -= 1
-        if _UNFINISHED.match(data, last) is None:
-            return -1
-        return last if len(data) - last <= CARRY_MAX or _STRING.match(data, last) else -1
+                escape = before
+        if escape >= 0 and _UNFINISHED.match(data, escape):
+            if end - escape > CARRY_MAX:
+                return escape if _STRING.match(data, escape) else -1
+            end = escape
+        begin = _returns(data, start, end)
+        return begin if begin < len(data) else -1
+
+
+def _returns(data: bytes, start: int, end: int) -> int:
+    """Return where the returns begin that stand before ``end``, with nothing but sequences between and after them."""
+    low, begin, probe = max(start, len(data) - CARRY_MAX), end, end
+    while (last := data.rfind(b"\r", low, probe)) >= 0:
+        escape = data.rfind(b"\x1b", start, last)
+        around = _SEQUENCE.match(data, escape) if escape >= 0 else None
+        if around is not None and around.end() > last:  # it is part of a string
+            probe = last = escape
+        elif _NOTHING.fullmatch(data, last + 1, begin):
+            begin = probe = last
+            continue
+        if not _NOTHING.fullmatch(data, last, begin):
+            break
+    return begin
 
 
 def text_of(data: bytes) -> bytes:
