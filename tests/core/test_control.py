@@ -309,6 +309,16 @@ RUN = settings(
 )  # fmt: skip
 
 
+def test_who_asks_again_with_other_words_asks_no_faster_than_it_may_act() -> None:
+    control = Control(rate=1.0, burst=3.0)
+    for word in ("one", "two", "three"):
+        assert control.request(AI, now=0.0, why=word) is not None
+    with pytest.raises(OutOfTurn):
+        control.request(AI, now=0.0, why="four")
+    assert control.request(AI, now=0.0, why="three") is None
+    assert control.request(AI, now=1.0, why="four") is not None
+
+
 def test_whatever_operators_do_and_in_whatever_order_control_is_kept(soak: bool) -> None:
     run_state_machine_as_test(Machine, settings=settings(RUN, max_examples=6000 if soak else 150))
 

@@ -441,7 +441,7 @@ class Control:
         known = self.requests.get(by.id)
         if self.holder.id == by.id or (known is not None and known.why == why):
             return None
-        if known is None and not by.person and (wait := self._buckets.wait(by.id, now)):
+        if not by.person and (wait := self._buckets.wait(by.id, now)):
             raise TooFast(wait)
         self._buckets.take(by.id, now)
         made = self.requests[by.id] = Request(by, why, now)
