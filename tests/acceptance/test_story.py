@@ -25,4 +25,5 @@ def test_a_build_goes_on_from_client_to_client_and_who_did_what_is_known(tmp_pat
     assert told.held and not told.failed, str(told)
     assert set(told.held) == set(STEPS)
     undisturbed = building.undisturbed(alone, NAMES)
-    report(f"stages took {work.stages_s} s, undisturbed {undisturbed} s")
+    with_company, alone_s = sum(work.stages_s), sum(undisturbed)
+    report(f"{with_company:.2f} s of work, {alone_s:.2f} s with nobody there: {with_company / alone_s:.2f}x")

@@ -1,12 +1,17 @@
 """What the page looks like: pictures for the docs, made anew on demand (``pytest tests/web/pictures.py``), never compared."""
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from holdfast.faces.demo.chromium import Browser, Page
+from holdfast.faces.tui.app import Dashboard
+from holdfast.testing import TemporaryHost
 from tests.faces.realhost import HOLD
+from tests.faces.tui.test_dashboard import names, shown, until_so
+from tests.host.operators import house, people
 from tests.remote.places import World
 from tests.web.core import Core
 from tests.web.desk import OPENED, Desk, shows
@@ -100,3 +105,28 @@ def test_the_demo(tmp_path: Path) -> None:
         cast = tmp_path / "demo.cast"
         assert world.hold("log", "demo", "--asciicast", str(cast)).returncode == 0
     animated(cast, IMAGES / "demo.svg")
+
+
+def test_the_dashboard() -> None:
+    """`hold ui` over sessions of a host, one of which has an AI operator's proposal."""
+
+    async def tell(host: TemporaryHost) -> None:
+        async with people(host, "ai") as (person, ai):
+            lint = await person.open(
+                "lint", argv=["sh", "-c", "printf '\\033[31m3 problems\\033[m in src/app.c\\n'; exec cat"]
+            )
+            await person.open("migrate", argv=["sh", "-c", "printf 'Password for admin: '; stty -echo; read x"])
+            await person.open("server", argv=["python3", "-m", "http.server", "0", "--bind", "127.0.0.1"])
+            seen = await ai.attach(lint.id)
+            await seen.text()
+            await seen.propose("make lint-fix\n", why="to mend what can be mended by itself")
+            app = Dashboard()
+            async with app.run_test(size=(132, 30)) as pilot:
+                await until_so(pilot, lambda: names(app) == ["lint", "migrate", "server"])
+                await until_so(
+                    pilot, lambda: "3 problems" in shown(app, "#screen") and "lint-fix" in shown(app, "#waiting")
+                )
+                (IMAGES / "ui.svg").write_text(app.export_screenshot(title="hold ui"))
+
+    with house() as host:
+        asyncio.run(tell(host))
