@@ -132,6 +132,13 @@ class Machine(RuleBasedStateMachine):
         self.now = max(self.now, self.story[self.made[-1]]["until"])
         self.decide_now(who, self.made[-1])
 
+    @precondition(lambda self: self.made)
+    @rule(back=which)
+    def decide_own(self, back: int) -> None:
+        """Whoever proposed it decides it."""
+        number = self.made[-1 - back % len(self.made)]
+        self.decide_now(self.story[number]["by"], number)
+
     def decide_now(self, who: Subject, number: int) -> None:
         with contextlib.suppress(HoldError):
             self.act(who, number, self.known_digest(number), Step.APPROVE, Widen.ONCE)

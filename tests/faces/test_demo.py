@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.faces.demo import chromium, workload
+from holdfast.faces.demo import chromium, visitors, workload
 from holdfast.faces.demo.story import NotHeldError, Story, processes_in
 
 TELL = "import sys; from holdfast.faces.demo import telling; sys.exit(telling.run(json='json' in sys.argv))"
 NO_BROWSER = "from holdfast.faces.demo import chromium; chromium.program = lambda: None; " + TELL
+LEFT_OUT = {"desk and phone": "no Chromium or Chrome was found"}
 
 
 def told(folder: Path, *words: str, tell: str = TELL) -> subprocess.Popen[str]:
@@ -28,10 +29,18 @@ def told(folder: Path, *words: str, tell: str = TELL) -> subprocess.Popen[str]:
     )
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Also told without a browser under --soak: that takes as long again."""
+    if "steps" in metafunc.fixturenames:
+        kinds = {"whole": (TELL, 12)} | (
+            {"no browser": (NO_BROWSER, 10)} if metafunc.config.getoption("--soak") else {}
+        )
+        metafunc.parametrize(("tell", "steps"), list(kinds.values()), ids=list(kinds))
+
+
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize(("tell", "steps"), [(TELL, 12), (NO_BROWSER, 10)], ids=["whole", "no browser"])
 def test_the_demo_holds_and_leaves_nothing(short_dir: Path, tell: str, steps: int) -> None:
-    """Promise D1: with a desk, a phone and an AI operator; where no browser is, it says what it leaves out."""
+    """Promise D1: with a desk, a phone and an AI operator; where no browser is, without the former two."""
     if steps == 12 and chromium.program() is None:
         pytest.skip("chromium is not installed")
     demo = told(short_dir, "json", tell=tell)
@@ -39,10 +48,21 @@ def test_the_demo_holds_and_leaves_nothing(short_dir: Path, tell: str, steps: in
     verdict = json.loads(out.splitlines()[-1])
     assert (verdict["why"], verdict["held"], demo.returncode) == ("", True, 0)
     assert len(verdict["steps"]) == steps
-    assert verdict["left_out"] == ({} if steps == 12 else {"desk and phone": "no Chromium or Chrome was found"})
+    assert verdict["left_out"] == ({} if steps == 12 else LEFT_OUT)
     assert all(step["held"] and step["evidence"] for step in verdict["steps"])
     assert list(short_dir.iterdir()) == []
     assert processes_in(short_dir) == []
+
+
+def test_who_cannot_come_is_named_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise D1."""
+    monkeypatch.setenv("PATH", "/nonexistent")
+    monkeypatch.setattr(chromium, "APPLICATIONS", ())
+    assert visitors.left_out() == LEFT_OUT
+    story = Story(quiet=True)
+    for who, why in visitors.left_out().items():
+        story.leave_out(who, why)
+    assert story.left_out == LEFT_OUT and story.verdict() == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -72,7 +92,10 @@ def test_a_story_without_steps_proves_nothing() -> None:
     assert Story(quiet=True).verdict() == 1
 
 
-def test_without_a_compiler_python_is_built_and_computes_the_same_kind_of_sum(tmp_path: Path) -> None:
+def test_without_a_compiler_python_is_built_and_computes_the_same_kind_of_sum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workload, "UNITS", 24)  # as the demo, but shorter
     build = workload.write(tmp_path, compiler=False)
     done = subprocess.run(build.argv, cwd=tmp_path, capture_output=True, check=True)
     assert [done.stdout.count(build.said(unit) + b"\n") for unit in range(workload.UNITS)] == [1] * workload.UNITS
