@@ -1,6 +1,7 @@
 """A push service of a test: takes what hosts send by https, checks who signed it, and opens it as the browser would."""
 
 import base64
+import contextlib
 import json
 import os
 import queue
@@ -58,8 +59,9 @@ def signed_by(push: Push, audience: str) -> bytes:
 
 
 class PushService:
-    """Listens on 127.0.0.1 with a certificate of its own, ``ca``. ``answers`` are the next statuses, then 201; ``held``:
-    nothing is answered until it is set. Use as a context manager."""
+    """Listens on 127.0.0.1 with a certificate of its own, ``ca``. ``answers`` are the next statuses, then 201; ``go``:
+    nothing is answered until it is set. What is posted to ``/drips`` is answered a byte a while, without end; every
+    redirect points to ``/elsewhere``. Use as a context manager."""
 
     def __init__(self, folder: Path) -> None:
         self.ca, key, _ = tls_files(folder)
@@ -67,6 +69,7 @@ class PushService:
         self.answers: list[int] = []
         self.go = threading.Event()
         self.go.set()
+        self.over = threading.Event()
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -75,9 +78,19 @@ class PushService:
                 service.go.wait(60)
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 service.got.put(Push(self.path, headers, body))
+                if self.path == "/drips":
+                    self.drip()
+                    return
                 self.send_response(service.answers.pop(0) if service.answers else 201)
+                self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
+
+            def drip(self) -> None:
+                with contextlib.suppress(OSError):  # until whoever waits for it has had enough
+                    self.wfile.write(b"HTTP/1.1 201 ")
+                    while not service.over.wait(0.2):
+                        self.wfile.write(b"x")
 
             def log_message(self, format: str, *args: object) -> None:
                 pass
@@ -98,6 +111,7 @@ class PushService:
 
     def __exit__(self, *args: object) -> None:
         self.go.set()
+        self.over.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
