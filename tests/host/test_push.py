@@ -13,6 +13,7 @@ from holdfast.client import ai
 from holdfast.client.acting import sealed
 from holdfast.client.credentials import Store
 from holdfast.core.errors import Refused
+from holdfast.core.notices import APART_S
 from holdfast.host import postman
 from holdfast.testing import TemporaryHost
 from holdfast.wire import messages as wire
@@ -99,7 +100,10 @@ def test_my_command_ended_is_told_once_and_without_a_word_of_it(house: House, se
         service.got.get_nowait()
     kept = house.folder / "s" / "notices"
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert "/push/1" not in house.log()
+    for path in (house.folder / "s").rglob("*"):  # journals, logs, whatever else there is
+        if path.is_file() and path != kept:
+            data = path.read_bytes()
+            assert b"/push/1" not in data and browser.auth not in data and browser.key not in data, path
 
 
 def said_host(phone: Talk) -> str:
@@ -125,6 +129,21 @@ def test_a_program_that_asks_and_an_ai_that_proposes_call_a_person(house: House,
             await signed(model, ask, asks.id, "c-ai", store)
         push = await pushed(service)
         assert browser.read(push.body)["why"] == "approval"
+
+    story(house, tell)
+
+
+def test_a_program_that_shows_its_progress_asks_once(house: House, service: PushService) -> None:
+    """Promise R2: what its last line says changes all the time, and it waits for the same line of input all the time."""
+    browser = Browser()
+    busy = "(i=0; while [ $i -lt 150 ]; do printf '\\r%d, enter ends it ' $i; i=$((i+1)); sleep 0.2; done) & read x"
+
+    async def tell(local: Talk, phone: Talk) -> None:
+        await subscribe(phone, service, browser)
+        await local.open("sh", "-c", busy, name="busy")
+        assert browser.read((await pushed(service)).body)["why"] == "input"
+        with pytest.raises(queue.Empty):
+            await pushed(service, APART_S + 6)  # longer than the pause between two notices of one kind
 
     story(house, tell)
 
@@ -224,7 +243,11 @@ def test_ai_operators_subscribe_to_nothing_and_bad_subscriptions_are_refused(
             ("http://127.0.0.1/x", browser.key, browser.auth),
             ("https://127.0.0.1/x\n", browser.key, browser.auth),
             ("https://127.0.0.1/" + 2000 * "x", browser.key, browser.auth),
+            ("https://127.0.0.1:99999/x", browser.key, browser.auth),
+            ("https://[::1/x", browser.key, browser.auth),
+            ("https://127.0.0.1/\u00e9", browser.key, browser.auth),
             ("https://127.0.0.1/x", b"", browser.auth),
+            ("https://127.0.0.1/x", b"\x04" + b"\xff" * 64, browser.auth),
             ("https://127.0.0.1/x", browser.key, b"short"),
         ):
             with pytest.raises(Refused, match="no subscription"):

@@ -28,7 +28,7 @@ from holdfast.core.waiting import Waiting, Wants
 from holdfast.edge.files import make_folder, write_durably
 from holdfast.host import postman
 from holdfast.host.identity import now_s
-from holdfast.host.postman import Errand, Fate, Letter
+from holdfast.host.postman import ERRAND_S, Errand, Fate, Letter, Told
 from holdfast.wire import messages as wire
 
 if TYPE_CHECKING:
@@ -48,9 +48,10 @@ QUEUE_MAX: Final = 256  # letters that wait; the oldest goes
 SETTLE_S: Final = 4.0  # a program that waits for input so long waits for a person
 TRIES_S: Final = (5.0, 30.0, 120.0)  # between tries; then it is too late to be news
 AFTER_MAX_S: Final = 300.0  # a push service that wants more patience is not waited for
-PROCESS_S: Final = 60.0
+PROCESS_S: Final = ERRAND_S + 20.0  # it ends by itself before, unless the machine slept or has much to do
 TTL_S: Final = {Why.COMMAND: 4 * 3600, Why.INPUT: 3600, Why.APPROVAL: 3600, Why.CONTROL: 600}
 URGENT: Final = frozenset((Why.INPUT, Why.APPROVAL))
+LOST: Final = Fate(0, "the process that sends them did not end well")
 
 
 class _Subscription(msgspec.Struct, frozen=True, array_like=True):
@@ -92,6 +93,9 @@ class Push:
         self._kept: dict[str, _Subscription] = {}  # by endpoint, the one seen last at the end
         self._pacing = Pacing()
         self._born: dict[str, str] = {}  # session -> who began it
+        self._asked: dict[
+            str, tuple[Waiting, asyncio.TimerHandle]
+        ] = {}  # session -> what it asks, and when that is news
         self._queue: list[tuple[str, Letter, int]] = []  # endpoint, letter, tries so far
         self._sending = False
         self._read()
@@ -114,15 +118,16 @@ class Push:
             raise Refused(
                 "notices are for people and their devices; nothing was kept", do="subscribe from a paired phone"
             )
-        good = ask.endpoint.startswith("https://") and len(ask.endpoint) <= ENDPOINT_MAX and ask.endpoint.isprintable()
-        if not good or len(ask.key) != 65 or len(ask.auth) != 16:
+        good = len(ask.endpoint) <= ENDPOINT_MAX and postman.well_formed(ask.endpoint)
+        if not good or len(ask.auth) != 16 or not _is_point(ask.key):
             raise Refused("that is no subscription of a browser; nothing was kept", do="subscribe anew")
-        former = self._kept.pop(ask.endpoint, None)
-        if former is None and len(self._kept) >= ALL_MAX:
+        others = [each for each in self._kept.values() if each.endpoint != ask.endpoint]
+        mine = [each.endpoint for each in others if each.authority.member.key == authority.member.key]
+        gone = mine[: max(0, len(mine) - EACH_MAX + 1)]
+        if len(others) - len(gone) >= ALL_MAX:
             raise TooMany(f"this host keeps {ALL_MAX} subscriptions already", do="have others stop theirs")
-        mine = [each for each in self._kept.values() if each.authority.member.key == authority.member.key]
-        for each in mine[: max(0, len(mine) - EACH_MAX + 1)]:
-            del self._kept[each.endpoint]
+        for endpoint in (*gone, ask.endpoint):
+            self._kept.pop(endpoint, None)
         self._kept[ask.endpoint] = _Subscription(ask.endpoint, ask.key, ask.auth, ask.everything, now_s(), authority)
         self._write()
 
@@ -151,6 +156,8 @@ class Push:
 
     def recorded(self, session: "Session", record: Record) -> None:
         """``record`` was appended. Called for each: while nobody subscribed it costs a look."""
+        if record.kind == Kind.ENDED and (asked := self._asked.pop(session.id, None)) is not None:
+            asked[1].cancel()  # also when the last subscription went meanwhile: a timer holds the session
         if not self._kept:
             return
         body, by = record.body, record.operator.partition("/")[0]
@@ -178,9 +185,17 @@ class Push:
                 pass
 
     def waits(self, session: "Session", waiting: Waiting) -> None:
-        """What ``session`` waits for is another thing from now on."""
+        """``session`` waits for something, or what its last line says has changed meanwhile: that is no second question, or a
+        program that shows its progress would ring without end."""
+        former = self._asked.get(session.id)
+        if former is not None and former[0] == waiting:
+            return
+        if former is not None:
+            former[1].cancel()
+            del self._asked[session.id]
         if self._kept and waiting.wants in (Wants.LINE, Wants.PASSWORD):
-            asyncio.get_running_loop().call_later(SETTLE_S, self._still, session, waiting)
+            timer = asyncio.get_running_loop().call_later(SETTLE_S, self._still, session, waiting)
+            self._asked[session.id] = (waiting, timer)
 
     def _still(self, session: "Session", waiting: Waiting) -> None:
         state = session.waiting.state
@@ -234,32 +249,37 @@ class Push:
             while self._queue:
                 batch, self._queue = self._queue, []
                 fates = await self._carried(tuple(letter for _, letter, _ in batch))
-                for (endpoint, letter, tries), fate in zip(batch, fates, strict=True):
-                    self._sent(endpoint, letter, tries, fate)
+                for at, (endpoint, letter, tries) in enumerate(batch):
+                    self._sent(endpoint, letter, tries, fates.get(at, LOST))
         finally:
             self._sending = False
 
-    async def _carried(self, letters: tuple[Letter, ...]) -> list[Fate]:
+    async def _carried(self, letters: tuple[Letter, ...]) -> dict[int, Fate]:
+        """Return what is known of each letter. What was told before the process failed counts: it must not be sent twice."""
         config = self._host.config
         errand = Errand(self._secret, config.push_contact, config.push_near, letters)
-        found: list[Fate] = []
+        found: dict[int, Fate] = {}
         try:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "holdfast.host.postman", stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL, cwd="/",
             )  # fmt: skip
+            assert process.stdin is not None and process.stdout is not None
             try:
                 async with asyncio.timeout(PROCESS_S):
-                    out, _ = await process.communicate(msgspec.msgpack.encode(errand))
+                    process.stdin.write(msgspec.msgpack.encode(errand))
+                    process.stdin.close()
+                    async for line in process.stdout:
+                        told = msgspec.json.decode(line, type=Told)
+                        found[told.letter] = told.fate
+                    await process.wait()
             finally:
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
-            found = [msgspec.json.decode(line, type=Fate) for line in out.splitlines()]
         except (OSError, TimeoutError, msgspec.MsgspecError) as error:
-            log.warning("notices were not sent: %s", type(error).__name__)
-        lost = Fate(0, "the process that sends them did not end well")
-        return [*found, *[lost] * (len(letters) - len(found))][: len(letters)]
+            log.warning("notices were not all sent: %s", type(error).__name__)
+        return found
 
     def _sent(self, endpoint: str, letter: Letter, tries: int, fate: Fate) -> None:
         if fate.sent:
@@ -293,6 +313,15 @@ class Push:
             write_durably(self._path, msgspec.msgpack.encode(kept))
         except HoldError as error:
             log.warning("subscriptions for notices were not kept: %s", error.message)
+
+
+def _is_point(key: bytes) -> bool:
+    """Whether ``key`` is an uncompressed point of P-256: nothing can be sealed for another (RFC 8291)."""
+    try:
+        ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), key)
+    except ValueError:
+        return False
+    return len(key) == 65
 
 
 async def _notify(host: "Host", ask: wire.Notify, peer: "Client", by: Author) -> wire.Message:
