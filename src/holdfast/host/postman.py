@@ -33,9 +33,7 @@ from holdfast.core.errors import Refused
 SEND_S: Final = 10.0  # for a push service to take a connection, some bytes, or say something
 ERRAND_S: Final = 20.0  # for all letters: new ones wait for it, so it is what one bad service costs the others
 LANES: Final = 4  # letters on their way to one service at once
-LANES_MAX: Final = (
-    64  # and to all: those of an operator who names as many services as it may have subscriptions, twice over
-)
+LANES_MAX: Final = 64  # and to all: eight operators who each name as many services as they may
 NAME_MAX: Final = 253  # RFC 1035
 LABEL_MAX: Final = 63
 ANSWER_MAX: Final = 4096
@@ -293,9 +291,7 @@ def main() -> NoReturn:
         _say(each)
     for at in sorted(open_):
         _say(Told(at, Fate(0, "it took too long")))
-    os._exit(
-        0
-    )  # whoever still drips is left behind: the end of a thread cannot be awaited, that of a process can be had
+    os._exit(0)  # whoever still drips is left behind: no thread can be ended, a process can
 
 
 def _say(what: Told) -> None:

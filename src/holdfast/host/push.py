@@ -93,9 +93,8 @@ class Push:
         self._kept: dict[str, _Subscription] = {}  # by endpoint, the one seen last at the end
         self._pacing = Pacing()
         self._born: dict[str, str] = {}  # session -> who began it
-        self._asked: dict[
-            str, tuple[Waiting, asyncio.TimerHandle]
-        ] = {}  # session -> what it asks, and when that is news
+        # Session -> what it asks, and when that is news.
+        self._asked: dict[str, tuple[Waiting, asyncio.TimerHandle]] = {}
         self._queue: list[tuple[str, Letter, int]] = []  # endpoint, letter, tries so far
         self._sending = False
         self._read()
