@@ -13,8 +13,9 @@ from holdfast.client import ai
 from holdfast.client.acting import sealed
 from holdfast.client.credentials import Store
 from holdfast.core.errors import Refused
-from holdfast.core.notices import APART_S
+from holdfast.core.waiting import Waiting, Wants
 from holdfast.host import postman
+from holdfast.host import push as notices
 from holdfast.testing import TemporaryHost
 from holdfast.wire import messages as wire
 from tests.host.pushes import Browser, Push, PushService, signed_by
@@ -133,19 +134,27 @@ def test_a_program_that_asks_and_an_ai_that_proposes_call_a_person(house: House,
     story(house, tell)
 
 
-def test_a_program_that_shows_its_progress_asks_once(house: House, service: PushService) -> None:
+def test_a_program_that_shows_its_progress_asks_once(tmp_path: Path) -> None:
     """Promise R2: what its last line says changes all the time, and it waits for the same line of input all the time."""
-    browser = Browser()
-    busy = "(i=0; while [ $i -lt 150 ]; do printf '\\r%d, enter ends it ' $i; i=$((i+1)); sleep 0.2; done) & read x"
 
-    async def tell(local: Talk, phone: Talk) -> None:
-        await subscribe(phone, service, browser)
-        await local.open("sh", "-c", busy, name="busy")
-        assert browser.read((await pushed(service)).body)["why"] == "input"
-        with pytest.raises(queue.Empty):
-            await pushed(service, APART_S + 6)  # longer than the pause between two notices of one kind
+    class Sessions:
+        id = "s-1"
 
-    story(house, tell)
+    async def tell() -> None:
+        push = notices.Push(Sessions(), tmp_path / "notices")  # type: ignore[arg-type]
+        push._kept = {"https://a": object()}  # type: ignore[dict-item]
+        asks = Waiting(Wants.LINE, 7, "sh")
+        push.waits(Sessions(), asks)  # type: ignore[arg-type]
+        timer = push._asked["s-1"][1]
+        push.waits(Sessions(), asks)  # type: ignore[arg-type]
+        assert push._asked["s-1"][1] is timer and not timer.cancelled()
+        push.waits(Sessions(), Waiting(Wants.RUNNING))  # type: ignore[arg-type]
+        assert timer.cancelled() and not push._asked
+        push.waits(Sessions(), asks)  # type: ignore[arg-type]
+        assert push._asked["s-1"][1] is not timer
+        push._asked["s-1"][1].cancel()
+
+    asyncio.run(tell())
 
 
 def test_who_loses_control_is_told(house: House, service: PushService) -> None:
