@@ -1,6 +1,7 @@
 """A session on a real host: begin, type, attach, end. Real daemon, keeper, holders and shells; private folders each."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -348,7 +349,8 @@ def test_the_folders_and_sockets_are_private() -> None:
         for folder in (one.folder / "r", one.folder / "s", one.state / "sessions" / session.id):
             assert folder.stat().st_mode & 0o077 == 0, folder
         for path in [one.socket, *(one.state / "sessions" / session.id).rglob("*")]:
-            assert path.stat().st_mode & 0o077 == 0, path
+            with contextlib.suppress(FileNotFoundError):  # a file that was being replaced has its name by now
+                assert path.stat().st_mode & 0o077 == 0, path
 
     on_a_host(story)
 
