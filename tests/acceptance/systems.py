@@ -129,6 +129,10 @@ class Holdfast:
         """Run something else than the build under its name, with nobody attached."""
         self._owner.said("new", "build", "-d", "--", *argv)
 
+    def end(self) -> None:
+        """End what ``run`` began."""
+        self._owner.said("kill", "build", "--grace", "0s")
+
     @property
     def root_told(self) -> tuple[int, int]:
         """Pid and start time of the root process, as the host tells them."""
