@@ -130,8 +130,9 @@ class Holdfast:
         self._owner.said("new", "build", "-d", "--", *argv)
 
     def end(self) -> None:
-        """End what ``run`` began."""
+        """End what ``run`` began, and forget it."""
         self._owner.said("kill", "build", "--grace", "0s")
+        self._owner.said("forget", "build")
 
     @property
     def root_told(self) -> tuple[int, int]:
