@@ -30,7 +30,10 @@ export class Notices {
     return WHICH.includes(kept) ? kept : '';
   }
 
-  /** Want `which` from now on, of all `hosts`. Throws what a browser or a host objects. Call it from a click: browsers ask. */
+  /**
+   * Want `which` from now on, of all `hosts` (those that are reached; others follow when they are). One that objects keeps no other
+   * from it; then throws what the first said, or the browser. Call it from a click: browsers ask.
+   */
   async want(which, hosts) {
     if (which) {
       const why = wanting();
@@ -39,7 +42,13 @@ export class Notices {
     }
     localStorage.setItem(WANTED, which);
     this.done = new WeakSet();
-    for (const host of hosts) await (which ? this.follow(host) : this.leave(host));
+    if (!which) {
+      await this.end(hosts);
+      return;
+    }
+    let trouble = null;
+    for (const host of hosts) await this.follow(host).catch((error) => { trouble ??= error; });
+    if (trouble) throw trouble;
   }
 
   /** Have `host` send notices here, if they are wanted and it was not told since the page was opened. Throws as `want`. */
@@ -60,15 +69,30 @@ export class Notices {
     }
   }
 
+  /** Be told nothing by `host` any more, also if it is not reached: no key of it is kept here from now on. */
   async leave(host) {
-    const registration = await navigator.serviceWorker.getRegistration(scope(host));
-    if (registration?.scope !== new URL(scope(host), location.href).href) return;
-    const subscription = await registration.pushManager.getSubscription();
-    if (subscription) {
-      await host.ask({ t: 'stop-notifying', endpoint: subscription.endpoint });
-      await subscription.unsubscribe();
+    this.done = new WeakSet(); // another profile may still follow it, and says so at its next look
+    await this.end([host], (scopeOf) => scopeOf === scope(host));
+  }
+
+  /**
+   * Give up the subscriptions whose scope is `meant`, all without it. The browser comes first and a host is only told: one that is
+   * not reached now goes on to send, and learns from the push service that nobody listens.
+   */
+  async end(hosts, meant = () => true) {
+    for (const registration of await navigator.serviceWorker?.getRegistrations() ?? []) {
+      const its = new URL(registration.scope).pathname;
+      if (!its.startsWith('/notices/') || !meant(its)) continue;
+      const subscription = await registration.pushManager?.getSubscription();
+      if (subscription) {
+        const { endpoint } = subscription;
+        await subscription.unsubscribe();
+        for (const host of hosts) {
+          if (host.up && scope(host) === its) host.ask({ t: 'stop-notifying', endpoint }).catch(() => {});
+        }
+      }
+      await registration.unregister();
     }
-    await registration.unregister();
   }
 }
 

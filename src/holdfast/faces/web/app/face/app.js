@@ -95,7 +95,10 @@ export class App extends EventTarget {
 
   async leave(place) {
     this.places = this.places.filter((each) => each !== place);
-    for (const host of place.hosts.values()) host.close();
+    for (const host of place.hosts.values()) {
+      await this.notices.leave(host).catch(() => {}); // who is no member of this browser any more is told nothing here
+      host.close();
+    }
     await place.meeting.close();
     await this.store.remove(place.profile.id);
     this.changed();
