@@ -221,6 +221,25 @@ def test_a_key_that_is_forgotten_is_told_nothing(desk: Desk, service: PushServic
     within(lambda: not kept(desk, service))
 
 
+def test_a_host_that_cannot_send_keeps_no_other_from_it(desk: Desk, service: PushService) -> None:
+    """Promise R5: what the first lacks is said, and the second is told all the same."""
+    page = desk.tab()
+    with_push(page, service, Subscription())
+    page.go(desk.base)
+    page.until("document.readyState == 'complete'")
+    said, told = page.run(
+        "import('/app/client/notices.js').then(async ({ Notices }) => {"
+        " const told = []; const notices = new Notices();"
+        " const host = (id, lacks) => ({ id, up: true,"
+        " ask: async (it) => { told.push([id, it.t, Boolean(it.endpoint)]); return { key: new Uint8Array(65), why_not: lacks }; } });"
+        " const said = await notices.want('mine', [host('h-a', 'it lacks something'), host('h-b', '')]).then(() => '', (error) => error.message);"
+        " await notices.want('', []); return [said, told]; })"
+    )
+    assert said == "it lacks something"
+    assert told == [["h-a", "notify", False], ["h-b", "notify", False], ["h-b", "notify", True]]
+    assert notices_of(page) == []
+
+
 def test_who_was_revoked_is_told_nothing(desk: Desk, service: PushService) -> None:
     """Promise R3, R56: the subscription goes with the operator, and what happens then reaches no push service."""
     page = a_member(desk, service, "olga")
