@@ -40,16 +40,19 @@ Make = Callable[[Entry], Face]
 
 
 @contextlib.contextmanager
-def spare() -> Iterator[None]:
-    """What is started within has the processor time that nobody else wants: in life it has a machine of its own."""
-    mine = os.sched_getscheduler(0)
-    with contextlib.suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+def machine(*, of_host: bool) -> Iterator[None]:
+    """What is started within runs on one of two machines: the execution host's, or the one everybody else is at.
+
+    In life they are two; here each has half of the processors, so that what a client costs on its own machine is not
+    taken for what it costs the execution. On a single processor they share it.
+    """
+    mine, every = os.sched_getaffinity(0), sorted(os.sched_getaffinity(os.getppid()))
+    half = len(every) // 2
+    os.sched_setaffinity(0, (every[:half] if of_host else every[half:]) or every)
     try:
         yield
     finally:
-        with contextlib.suppress(PermissionError):
-            os.sched_setscheduler(0, mine, os.sched_param(0))
+        os.sched_setaffinity(0, mine)
 
 
 def bash_of(folder: Path) -> tuple[int, int]:
@@ -88,9 +91,11 @@ class Holdfast:
         self._owner = self._stack.enter_context(User())
         folder = self._owner.folder / "relay"
         folder.mkdir()
+        self._stack.enter_context(machine(of_host=False))
         self._relay = Relay(folder / "state", "--open").up()
         self._stack.callback(self._relay.kill)
-        self._owner.said("host", "link", self._relay.url, "--name", "box")
+        with machine(of_host=True):
+            self._owner.said("host", "link", self._relay.url, "--name", "box")
         return self
 
     def __exit__(self, *args: object) -> None:
@@ -115,8 +120,7 @@ class Holdfast:
         return root, born
 
     def attach(self, turn: int) -> Face:
-        with spare():
-            return self._makes[turn - 1](self.entry(f"operator{turn}"))
+        return self._makes[turn - 1](self.entry(f"operator{turn}"))
 
     def entry(self, name: str) -> Entry:
         """Return what a client of the operator ``name`` is given."""
