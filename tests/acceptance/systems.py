@@ -37,6 +37,7 @@ class Entry:
 
 
 Make = Callable[[Entry], Face]
+PROCESSORS = sorted(os.sched_getaffinity(0))  # all that the tests may use
 
 
 @contextlib.contextmanager
@@ -46,9 +47,8 @@ def machine(*, of_host: bool) -> Iterator[None]:
     In life they are two; here each has half of the processors, so that what a client costs on its own machine is not
     taken for what it costs the execution. On a single processor they share it.
     """
-    mine, every = os.sched_getaffinity(0), sorted(os.sched_getaffinity(os.getppid()))
-    half = len(every) // 2
-    os.sched_setaffinity(0, (every[:half] if of_host else every[half:]) or every)
+    mine, half = os.sched_getaffinity(0), len(PROCESSORS) // 2
+    os.sched_setaffinity(0, (PROCESSORS[:half] if of_host else PROCESSORS[half:]) or PROCESSORS)
     try:
         yield
     finally:

@@ -32,9 +32,9 @@ def test_a_build_goes_on_from_client_to_client_and_who_did_what_is_known(tmp_pat
         told = tell(system, work)
     assert told.held and not told.failed, str(told)
     assert set(told.held) == set(STEPS)
-    with_company, undisturbed = sum(work.stages_s), [before, alone(tmp_path / "after")]
+    with_company, after = sum(work.stages_s), alone(tmp_path / "after")
     report(
-        f"{with_company:.2f} s of work, {undisturbed[0]:.2f} s and {undisturbed[1]:.2f} s with nobody there: "
-        f"{2 * with_company / sum(undisturbed):.2f}x"
+        f"{with_company:.2f} s of work, {before:.2f} s and {after:.2f} s with nobody there: "
+        f"{2 * with_company / (before + after):.2f}x"
     )
-    assert with_company < STOOD_STILL * max(undisturbed)
+    assert with_company < STOOD_STILL * max(before, after)
