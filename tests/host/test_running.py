@@ -6,6 +6,7 @@ import random
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,6 +133,21 @@ def test_what_is_no_moment_for_a_command_is_refused_and_nothing_is_typed() -> No
             await session.run(") syntax")
         seen = b"".join([part.data async for part in session.output() if isinstance(part, hf.Output)])
         assert b"echo no" not in seen
+
+    in_a_shell(story)
+
+
+def test_an_interrupt_that_the_shell_swallows_reaches_the_command_after_all(tmp_path: Path) -> None:
+    """The key came before the shell gave its terminal to what it starts: what bash loses now and then, made certain."""
+
+    async def story(one: Machine, session: hf.Session) -> None:
+        go = tmp_path / "go"
+        busy = await session.start(f"trap '' INT; until [[ -e {go} ]]; do :; done; trap - INT; sleep 60")
+        pressing = asyncio.create_task(busy.interrupt())
+        await session.wait_for(hf.until.match(r"\^C"), timeout=30, since=busy.start)
+        go.touch()
+        await pressing
+        assert (await busy.wait(30)).exit_code == 130
 
     in_a_shell(story)
 

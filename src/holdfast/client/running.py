@@ -27,6 +27,8 @@ PAGE: Final = 1 << 18  # bytes asked for at once
 MOST: Final = 8 << 20  # bytes of output that a result holds, unless the caller says otherwise
 UNMARKED_QUIET_S: Final = 2.0  # after so long without output an unmarked command is taken to be over
 PRESS_S: Final = 2.0  # for a key to be taken
+MISSED_S: Final = 2.0  # for so long it is watched whether Ctrl-C reached whom it was meant for
+LOOK_S: Final = 0.2  # and this is how often
 ANSWER_S: Final = 30.0  # for the shell to take a line, beyond the patience that is asked for
 
 
@@ -192,15 +194,34 @@ class Running:
 
     async def interrupt(self) -> None:
         """Press Ctrl-C for it; where the terminal takes no more keys, SIGINT to what runs in the foreground. Nothing if it is
-        over."""
+        over. Returns when it is over, or after 2 s at most: what it does with the key is its own affair.
+
+        A shell that is about to start a command, and has not handed it the terminal, may swallow the key (bash does, once
+        in a hundred times in the first half millisecond): then it is pressed once more, for the command.
+        """
         command = await self._command()
         if command is not None and command.state != "running":
             return
+        reached = await self._foreground()
+        await self._press()
+        for _ in range(round(MISSED_S / LOOK_S)):
+            looked = await self._session.wait_for(self._over(), timeout=LOOK_S, since=self.start)
+            if looked.because != "time":
+                return
+            if await self._foreground() != reached:
+                await self._press()
+                return
+
+    async def _press(self) -> None:
         try:  # the key and not the signal: the kernel finds who is in the foreground in the very instant
             async with asyncio.timeout(PRESS_S):
                 await self._session.send(b"\x03")
         except TimeoutError:
             await self._session.signal(signal.SIGINT)
+
+    async def _foreground(self) -> object:
+        """The process group that keys reach now."""
+        return (await self._session.live()).get("terminal", {}).get("foreground_pgid")
 
     # ---- how it is found out ----
 

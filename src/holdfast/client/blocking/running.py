@@ -44,6 +44,9 @@ class Running(Mirror[real.Running]):
 
     def interrupt(self) -> None:
         """Press Ctrl-C for it; where the terminal takes no more keys, SIGINT to what runs in the foreground. Nothing if it is
-        over.
+        over. Returns when it is over, or after 2 s at most: what it does with the key is its own affair.
+
+        A shell that is about to start a command, and has not handed it the terminal, may swallow the key (bash does, once
+        in a hundred times in the first half millisecond): then it is pressed once more, for the command.
         """
         PORTAL.call(self._real.interrupt())
