@@ -425,7 +425,7 @@ def test_digests_of_what_is_stored_are_given_once_and_again_when_a_segment_grew(
     assert archive.append(len(data), b"more")
     assert archive.take_sums(10, whole=False) == [(SEGMENT_BYTES, len(data) + 4, hashlib.sha256(b"restmore").digest())]
     fresh = Archive(tmp_path / "out")
-    fresh.owe_sums(SEGMENT_BYTES)
+    fresh.owe_sums(SEGMENT_BYTES, fresh.end)
     assert fresh.take_sums(10, whole=False) == [(SEGMENT_BYTES, len(data) + 4, hashlib.sha256(b"restmore").digest())]
-    fresh.owe_sums(0)
-    assert [each.start for each in fresh.take_sums(1, whole=False)] == [0]
+    fresh.owe_sums(0, SEGMENT_BYTES)  # what is behind that is not an earlier host's
+    assert [each.start for each in fresh.take_sums(10, whole=False)] == [0]

@@ -170,6 +170,40 @@ def test_the_end_of_a_session_and_of_a_host_are_signed_and_output_is_bound() -> 
         asyncio.run(second(one))
 
 
+def test_what_a_dead_host_archived_is_bound_by_the_next_one_and_nothing_is_bound_twice() -> None:
+    """Promise J8: the digests of what this host archives come with it; only an earlier one's are made again."""
+    flood = "yes 0123456789abcdef | head -c 90000000; sleep 1000"
+
+    async def bound(one: Machine) -> list[list[int]]:
+        async with talk(one) as line:
+            records, report = await proven(line, "a")
+            assert report.finding is None
+            found = [decoded(data) for data in records]
+            return sorted(each[:2] for one in found if one.kind == Kind.OUTPUT for each in one.body["sums"])
+
+    async def until_bound(one: Machine, end: int) -> None:
+        async with asyncio.timeout(60):
+            while not (sums := await bound(one)) or sums[-1][1] < end:
+                await asyncio.sleep(0.2)
+        starts = [start for start, _ in sums]
+        assert len(set(starts)) == len(starts), "a segment was bound twice"
+        assert starts == [0, *(end for _, end in sums[:-1])], "the digests leave something out"
+
+    async def first(one: Machine) -> None:
+        async with talk(one) as line:
+            await line.open("sh", "-c", flood, name="a")
+        await until_bound(one, 40 << 20)
+
+    with machine() as one:
+        one.up()
+        asyncio.run(first(one))
+        assert one.daemon is not None
+        one.daemon.kill()
+        one.daemon.wait(30)
+        one.up()
+        asyncio.run(until_bound(one, 60 << 20))
+
+
 def test_a_reader_waits_for_the_next_record_and_no_longer() -> None:
     async def story(one: Machine) -> None:
         async with talk(one) as line:

@@ -65,7 +65,7 @@ class Binding:
     def __init__(self, session: "Session") -> None:
         self._session = session
         self._signed_at = time.monotonic()
-        self._caught_up = False
+        self._unbound = session.journal.bound.output_end, session.output.archive.end  # by an earlier host that died
         self.times = Times(session.journal.folder.with_name("times"))
 
     def look(self) -> None:
@@ -104,10 +104,8 @@ class Binding:
                 return
 
     def _catch_up(self) -> None:
-        """After a host that died: what it archived and did not bind."""
-        if not self._caught_up:
-            self._caught_up = True
-            session = self._session
-            since = session.journal.bound.output_end
-            if since < session.output.archive.end:
-                session.spawn(asyncio.to_thread(session.output.archive.owe_sums, since), "digests of its output")
+        """After a host that died: what it archived and did not bind. What this one archives comes with its digests."""
+        (since, end), self._unbound = self._unbound, (0, 0)
+        if since < end:
+            archive = self._session.output.archive
+            self._session.spawn(asyncio.to_thread(archive.owe_sums, since, end), "digests of its output")

@@ -362,10 +362,14 @@ class Archive:
                 del self._sums[each.start]
         return found
 
-    def owe_sums(self, since: int) -> None:
-        """Have ``take_sums`` give what is kept of the output after ``since`` once more. Reads it; for a thread."""
+    def owe_sums(self, since: int, end: int) -> None:
+        """Have ``take_sums`` give what is kept of output ``since``..``end`` once more. Reads it; for a thread."""
         with self._lock:
-            behind = [each for each in self._segments if each.end > since and each.start not in self._sums]
+            behind = [
+                each
+                for each in self._segments
+                if each.end > since and each.start < end and each.start not in self._sums
+            ]
         for segment in behind[-SUMS_MAX:]:
             data = self._load(segment)
             with self._lock:
