@@ -150,7 +150,7 @@ def test_one_cursor_goes_over_two_relays_and_the_socket(own_world: World) -> Non
     """R28: every byte once, over relay A, relay B and the machine itself."""
     world = own_world
     second = world.another_relay()
-    assert set(world.link(world.relay.url, second.url).values()) == {"up"} or True
+    assert set(world.link(world.relay.url, second.url).values()) == {"up"}
     world.new(
         "job", "stty -echo; i=0; while read x; do j=0; while [ $j -lt 3000 ]; do echo $x $j; j=$((j+1)); done; done"
     )

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from holdfast.wire.pace import Bounds, Pace
+from holdfast.wire.pace import RELAYS, Bounds, Pace
 
 BOUNDS = Bounds(first_s=0.2, most_s=20.0, calm_s=10.0)
 DRAWS = st.floats(0, 1, exclude_max=True)
@@ -39,6 +39,12 @@ def test_every_wait_is_between_half_and_all_of_its_bound_for_ever(draws: list[fl
         assert most / 2 * 0.999 <= wait <= most * 1.001
 
 
+def test_the_first_waits_are_brisk_and_then_they_double() -> None:
+    bounds = Bounds(first_s=0.05, most_s=2.0, brisk=4, brisk_s=0.25)
+    found = waits(Pace(now=0, bounds=bounds), [1.0] * 9)
+    assert found == pytest.approx([0.05, 0.1, 0.2, 0.25, 0.25, 0.5, 1.0, 2.0, 2.0])
+
+
 def test_a_thousand_failures_are_no_number_too_large() -> None:
     pace = Pace(now=0, bounds=BOUNDS)
     pace.failures = 100_000
@@ -55,6 +61,14 @@ def test_the_loss_of_a_sound_carrier_is_retried_at_once_whatever_failed_before()
     pace.lost(now=110, draw=0.5)
     assert pace.due == 110
     assert waits(pace, [1.0], now=110) == pytest.approx([0.2])
+
+
+def test_a_relay_that_is_back_within_three_seconds_is_met_within_a_quarter_of_one() -> None:
+    """R37; whatever the draws: the waits until then are short, and they last for as long as the relay may be away."""
+    for draw in (0.0, 0.5, 1.0):
+        found = waits(Pace(now=0, bounds=RELAYS), [draw] * 60)
+        assert max(wait for at, wait in enumerate(found) if sum(found[:at]) <= 3.0) <= 0.2501
+        assert found[-1] >= 1.0  # and one that stays away is not hammered
 
 
 def test_a_path_that_accepts_and_then_drops_is_not_hammered() -> None:

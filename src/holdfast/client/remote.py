@@ -37,14 +37,13 @@ from holdfast.wire.facts import CarrierDead, CarrierEnded, Closed, Delivered, Ev
 from holdfast.wire.framing import TO_CLIENT_BYTES_MAX, TO_HOST_BYTES_MAX, framed, host_inbox
 from holdfast.wire.introduction import Dialled, Introduce
 from holdfast.wire.link import CONTROL, INPUT, Limits, Link, State
-from holdfast.wire.pace import Bounds, Pace
+from holdfast.wire.pace import RELAYS, Pace
 
 log = logging.getLogger(__name__)
 
 RECEIVE: Final = 1 << 16
 SILENT_S: Final = 2.0  # seconds without proof of the host after which its user is told
 TELL_S: Final = 1.0
-PACE: Final = Bounds(first_s=0.05, most_s=2.0)  # a relay that was restarted is back within a second
 FIRST_S: Final = 5.0  # a host that was never reached is given up after so long; one that was, never
 PASSING: Final = frozenset(
     (
@@ -147,7 +146,7 @@ class Bridge:
     # ---- carriers ----
 
     async def _carriers(self) -> None:
-        pace = Pace(now=self._loop.time(), bounds=PACE)
+        pace = Pace(now=self._loop.time(), bounds=RELAYS)
         while True:
             if pace.due is not None and (wait := pace.due - self._loop.time()) > 0:
                 await asyncio.sleep(wait)

@@ -16,7 +16,8 @@ from holdfast.host.identity import now_s
 from holdfast.host.invitations import TAKEN_S, JoinRoute
 from holdfast.host.remote import Links, Route
 from holdfast.wire import messages, relay
-from holdfast.wire.pace import Bounds, Pace
+from holdfast.wire.enrolling import UNDIALLED
+from holdfast.wire.pace import RELAYS, Pace
 
 if TYPE_CHECKING:
     from holdfast.host.host import Host
@@ -28,7 +29,6 @@ RECONSIDER_S: Final = 1.0  # how long an expired right can go on
 STRANGERS_MAX: Final = 64  # routes over one relay on which nobody has proven who it is: a relay may open any number
 ROUTES_MAX: Final = 1024
 RETRY_S: Final = 10.0  # until a record that a relay refused is offered again
-PACE: Final = Bounds(first_s=0.05, most_s=2.0)  # a relay that was restarted is back within a second
 
 
 class Relays:
@@ -98,7 +98,7 @@ class _Relay:
 
     def __init__(self, host: "Host", links: Links, url: str) -> None:
         self._host, self._links, self.url = host, links, url
-        self.state = "not dialled yet"
+        self.state = UNDIALLED
         self._line: RelayLine | None = None
         self._routes: dict[int, Route | JoinRoute] = {}
         self._refs = self._published = self._witnessed = (
@@ -137,7 +137,7 @@ class _Relay:
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
-        pace = Pace(now=clock(), bounds=PACE)
+        pace = Pace(now=clock(), bounds=RELAYS)
         while True:
             if pace.due is not None and (wait := pace.due - clock()) > 0:
                 await asyncio.sleep(wait)

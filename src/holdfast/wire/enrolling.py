@@ -2,7 +2,11 @@
 Re-exported by messages. Not here: what certificates and lists are worth (core.identity), a joiner's own conversation (joining).
 """
 
+from typing import Final
+
 from holdfast.wire.parts import Message
+
+UNDIALLED: Final = "not dialled yet"
 
 
 class GetIdentity(Message, frozen=True, tag="get-identity"):
@@ -51,7 +55,7 @@ class Revoke(Message, frozen=True, tag="revoke-list"):
 class Identity(Message, frozen=True, tag="identity"):
     """Who this host is. ``key``: its Ed25519 key; ``tenant`` and ``certificates`` are empty until it was enrolled.
 
-    ``relays``: each relay's URL, and how its link stands: ``up``, or why not.
+    ``relays``: each relay's URL, and how its link stands: ``up``, or why not, at first ``UNDIALLED``.
     """
 
     ref: int
