@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+SOAK_S = 3600.0  # that one test may take with its full count
+
 settings.register_profile(
     "house", deadline=None
 )  # what one example takes says how busy the machine is, not what is wrong
@@ -16,6 +18,13 @@ settings.load_profile("house")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--soak", action="store_true", help="run the full counts that issues name")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Full counts take their time: what hangs is then noticed after an hour, not after two minutes."""
+    if config.getoption("--soak"):
+        for item in items:
+            item.add_marker(pytest.mark.timeout(SOAK_S), append=False)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator
 from typing import TYPE_CHECKING
 
 from holdfast.client import heads
-from holdfast.client.record import FOLLOW_S, PAGE, names
+from holdfast.client.names import names
+from holdfast.client.record import FOLLOW_S, PAGE
 from holdfast.core import evidence
 from holdfast.core.evidence import Heading, Report, Seen
 from holdfast.core.journal import decoded, digest

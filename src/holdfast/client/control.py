@@ -138,19 +138,3 @@ def acting(
 ) -> wire.Controlled:  # fmt: skip
     """Do one act of ``control``."""
     return host.ask(wire.Control(host.ref(), session, act, to, why, job), wire.Controlled)
-
-
-def names() -> dict[str, str]:
-    """Return what this user calls operators, by their ids: themself, and whoever they let in. Empty without keys."""
-    from holdfast.client import ledger
-    from holdfast.client.credentials import Store, profiles
-    from holdfast.client.meeting import keys_folder
-    from holdfast.core.identity import operator_id
-
-    found: dict[str, str] = {}
-    with contextlib.suppress(HoldError, OSError):
-        for name in profiles(keys_folder()):
-            store = Store(keys_folder(), name)
-            found |= {str(operator_id(each.key)): each.name for each in ledger.read(store).given if each.name}
-            found[str(operator_id(store.operator.key))] = "you"
-    return found

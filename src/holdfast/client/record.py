@@ -11,11 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from holdfast.client import heads, ledger
+from holdfast.client import heads
 from holdfast.client.connection import ANSWER_S, Connection
 from holdfast.client.credentials import Store, profiles
 from holdfast.client.meeting import keys_folder
-from holdfast.core import evidence, identity
+from holdfast.client.names import names
+from holdfast.core import evidence
 from holdfast.core.errors import HoldError, StorageFailed
 from holdfast.core.evidence import Heading, Report
 from holdfast.core.journal import Record, decoded, digest
@@ -72,21 +73,6 @@ def accept(host: Connection, session: str) -> int:
     got = host.ask(wire.Witness(host.ref(), session), wire.Witnessed)
     heads.note(heads.Head(got.session, got.end, got.end_head), back=True)
     return got.end
-
-
-def names(folder: Path | None = None) -> dict[str, str]:
-    """Return what this user calls the operators it knows, by id. Profiles that cannot be read are passed over."""
-    found: dict[str, str] = {}
-    folder = folder or keys_folder()
-    try:
-        for name in profiles(folder):
-            store = Store(folder, name)
-            found[str(identity.operator_id(store.operator.key))] = store.profile.operator_name or name
-            for each in ledger.read(store).given:
-                found.setdefault(str(identity.operator_id(each.key)), each.name)
-    except HoldError:
-        pass
-    return found
 
 
 def export(host: Connection, session: str, path: Path, *, output: bool = False) -> Exported:

@@ -16,6 +16,7 @@ import click
 from holdfast.client import record as reading
 from holdfast.client.connection import Connection, plain
 from holdfast.client.endings import REFUSED
+from holdfast.client.names import names
 from holdfast.core.evidence import Report
 from holdfast.core.journal import Kind, Record, decoded
 from holdfast.core.telling import Told, told
@@ -100,17 +101,17 @@ class Wanted:
         return record.position in self.inputs or (record.kind == Kind.COMMAND and record.body.get("id") == self.command)
 
     def _of(self, record: Record, said: Told) -> bool:
-        names = (said.who, record.operator, str(record.body.get("author", "")) if record.kind == Kind.COMMAND else "")
-        return self.who is None or any(self.who in name for name in names)
+        authors = (said.who, record.operator, str(record.body.get("author", "")) if record.kind == Kind.COMMAND else "")
+        return self.who is None or any(self.who in author for author in authors)
 
 
 def _show(host: Connection, session: str, wanted: Wanted, *, last: int | None, follow: bool, as_json: bool) -> None:
-    names, end = reading.names(), 0
+    known, end = names(), 0
     records = [decoded(data) for data in reading.raw(host, session)]
     for record in records:
         wanted.learn(record)
         end = record.position
-    chosen = [(record, said) for record in records if wanted(record, said := told(record, names))]
+    chosen = [(record, said) for record in records if wanted(record, said := told(record, known))]
     chosen = chosen[-last:] if last else chosen
     if as_json and not follow:
         say_json([_plain(record, said) for record, said in chosen])
@@ -122,7 +123,7 @@ def _show(host: Connection, session: str, wanted: Wanted, *, last: int | None, f
     try:
         for record in reading.follow(host, session, end + 1):
             wanted.learn(record)
-            if wanted(record, said := told(record, names)):
+            if wanted(record, said := told(record, known)):
                 _say(record, said, as_json=as_json)
                 sys.stdout.flush()
     except KeyboardInterrupt:
@@ -157,7 +158,7 @@ def _one(host: Connection, session: str, at: int, *, as_json: bool) -> None:
             f"there is no record {at} of {show.clean(session)}, or it is not kept any more",
             "hold log shows what is",
         )
-    said = told(record, reading.names())
+    said = told(record, names())
     if as_json:
         say_json(_plain(record, said) | {"body": plain(record.body), "key": record.key.hex()})
         return

@@ -9,8 +9,9 @@ from typing import Any
 import click
 
 from holdfast.client.connection import Connection
-from holdfast.client.control import acting, here, names
+from holdfast.client.control import acting, here
 from holdfast.client.endings import span
+from holdfast.client.names import names
 from holdfast.faces.cli import show
 from holdfast.faces.cli.skin import HoldCommand, json_option, name_argument, say_json, there, width
 
@@ -27,7 +28,7 @@ class Words:
     """Operators as people know them: by the name they were given, where this machine has it."""
 
     def __init__(self) -> None:
-        self._names = names()
+        self._names = names(me="you")
 
     def of(self, operator: str) -> str:
         return show.clean(self._names.get(operator, operator)) if operator else "-"
@@ -128,7 +129,7 @@ def take(name: str, job: str | None, why: str, as_json: bool) -> None:
 @json_option
 def give(name: str, operator: str, why: str, as_json: bool) -> None:
     """Give control to OPERATOR: an id or the beginning of one, as `hold who` shows them, a name you gave, or a kind like ai."""
-    known = {called: one for one, called in names().items()}
+    known = {called: one for one, called in names(me="you").items()}
     with there(name) as (host, session):
         _done(host, session, "give", as_json, to=known.get(operator, operator), why=why)
 

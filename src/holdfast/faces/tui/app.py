@@ -265,9 +265,11 @@ class Dashboard(App[None]):
         row, it = self.pending[0]
         info = it.info
         why = f"\nwhy: {info.why}" if info.why else ""
-        for_ = f" for {info.on_behalf_of}" if info.on_behalf_of else ""
+        for_ = f" for {row.called(info.on_behalf_of)}" if info.on_behalf_of else ""
+        name = row.names.get(info.operator.partition("/")[0])
+        who = f"{name} ({info.operator})" if name else info.operator
         about = (
-            f"{info.kind} {info.operator}{for_} in {row.info.name}@{row.place.name}, folder {info.cwd or '?'}{why}\n"
+            f"{info.kind} {who}{for_} in {row.info.name}@{row.place.name}, folder {info.cwd or '?'}{why}\n"
             f"rule: {info.rule} {info.reason}\n\n{info.verb}: {visible(it.data)}\n\nhash {it.digest.hex()[:16]}"
         )
 

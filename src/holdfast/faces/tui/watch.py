@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import holdfast as hf
 from holdfast.client.everywhere import everywhere
+from holdfast.client.names import names
 from holdfast.core.errors import HoldError
 
 HOSTS_S: Final = 15.0  # between looks at which hosts there are
@@ -33,6 +35,7 @@ class Row(NamedTuple):
 
     place: Place
     info: hf.SessionInfo
+    names: Mapping[str, str] = {}  # of operators, as this user calls them
 
     @property
     def key(self) -> str:
@@ -45,8 +48,14 @@ class Row(NamedTuple):
         if control is None:
             return ""
         if control.state in ("paused", "private"):
-            return f"{control.state} by {short(control.by)}"
-        return f"{short(control.holder)} ({control.kind})" if control.holder else "free"
+            return f"{control.state} by {self.called(control.by)}"
+        return f"{self.called(control.holder)} ({control.kind})" if control.holder else "free"
+
+    def called(self, operator: str) -> str:
+        """Return an operator for a narrow column: the name it was given, a local user's, or the beginning of its id."""
+        name = operator.partition("/")[0]
+        name = self.names.get(name, name.removeprefix("local:"))
+        return name if len(name) <= 12 else f"{name[:10]}…"
 
 
 class Watch:
@@ -57,6 +66,7 @@ class Watch:
         self._clients: dict[str, hf.Client] = {}
         self._asked: dict[str, asyncio.Task[tuple[hf.SessionInfo, ...]]] = {}
         self._known: dict[str, list[Row]] = {}
+        self._names: dict[str, str] = {}
         self._looked_at = 0.0
         self._looking: asyncio.Task[None] | None = None
 
@@ -134,7 +144,7 @@ class Watch:
         if done:
             del self._asked[key]
             try:
-                self._known[key] = [Row(place, info) for info in task.result()]
+                self._known[key] = [Row(place, info, self._names) for info in task.result()]
             except HoldError:
                 self._known[key] = []
         return self._known.get(key, [])
@@ -142,6 +152,7 @@ class Watch:
     async def _look(self) -> None:
         """Learn which hosts there are; those that are gone are let go."""
         try:
+            self._names = await asyncio.to_thread(names, me="you")
             found = await everywhere()
             places = [
                 Place(each.host, f"@{each.profile}/{each.id}" if each.profile else None, each.profile,
@@ -157,9 +168,3 @@ class Watch:
             pass  # shown as they were; asked again soon
         finally:
             self._looked_at, self._looking = time.monotonic(), None
-
-
-def short(operator: str) -> str:
-    """Return an operator for a narrow column: a local user's name, the beginning of an id."""
-    name = operator.partition("/")[0].removeprefix("local:")
-    return name if len(name) <= 12 else f"{name[:10]}…"
