@@ -11,6 +11,7 @@ from textual.widgets import DataTable, Static
 import holdfast as hf
 from holdfast import until
 from holdfast.faces.tui.app import Ask, Dashboard
+from holdfast.faces.tui.watch import Place, Row
 from holdfast.testing import HOLD, TemporaryHost
 from tests.faces.screen import Screen
 from tests.host.operators import house
@@ -131,6 +132,14 @@ def test_taking_pausing_and_releasing_show(host: TemporaryHost) -> None:
         await session.kill(grace=0)
 
     tale(work, host)
+
+
+def test_operators_are_called_by_the_names_they_were_given(host: TemporaryHost) -> None:
+    with host.connect() as client:
+        info = client.open("named", argv=["cat"]).info()
+    row = Row(Place("box", None), info, {"o-kf7x2m": "phone", "o-long": "a laptop of somebody"})
+    called = [row.called(each) for each in ("o-kf7x2m/3", "o-long", "local:ann", "o-2222222222222222")]
+    assert called == ["phone", "a laptop o…", "ann", "o-22222222…"]
 
 
 def test_what_waits_is_shown_exactly_and_decided(host: TemporaryHost) -> None:
