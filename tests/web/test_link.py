@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from holdfast.wire.facts import Delivered
 from holdfast.wire.framing import TO_CLIENT_BYTES_MAX, TO_HOST_BYTES_MAX
 from holdfast.wire.link import Limits, Link, lane_of
+from holdfast.wire.pace import RELAYS, Pace
 from holdfast.wire.packets import opening
 from tests.web.core import Core, Failed
 
@@ -179,3 +180,32 @@ def test_a_packet_that_cannot_be_ends_the_link(core: Core, packet: bytes) -> Non
         core.run(HEAR, [packet], path.now)
     assert failed.value.code == "bad-packet"
     assert core.run("return kept.link.state") == "over"
+
+
+@EACH
+@given(turns=st.lists(st.tuples(st.sampled_from(("failed", "up")), st.floats(0, 3), st.floats(0, 1)), max_size=60))
+def test_both_dial_again_at_the_same_instants(core: Core, turns: list[tuple[str, float, float]]) -> None:
+    """The pace of wire/pace.py and of the page are one, whatever fails and for however long what does not fail lasts."""
+    pace, now, due = Pace(now=0.0, bounds=RELAYS), 0.0, []
+    for what, lasts, draw in turns:
+        pace.trying()
+        if what == "up":
+            pace.up(now=now)
+            now += lasts
+            pace.lost(now=now, draw=draw)
+        else:
+            pace.failed(now=now, draw=draw)
+        assert pace.due is not None
+        now = pace.due
+        due.append(now)
+    theirs = core.run(
+        """const pace = new m['wire/pace'].Pace(0); let now = 0; const due = [];
+        for (const [what, lasts, draw] of a[0]) {
+          pace.trying();
+          if (what === "up") { pace.up(now); now += lasts; pace.lost(now, draw); } else pace.failed(now, draw);
+          now = pace.due; due.push(now);
+        }
+        return due;""",
+        [list(each) for each in turns],
+    )
+    assert theirs == pytest.approx(due)

@@ -1,6 +1,6 @@
 /** When to dial again: at once after a loss, then ever more rarely up to a bound, for ever. Mirrors wire/pace.py. */
 
-export const BOUNDS = { firstS: 0.05, mostS: 2, calmS: 10, hintS: 1 };
+export const BOUNDS = { firstS: 0.05, mostS: 2, calmS: 1, brisk: 28, briskS: 0.25, hintS: 1 };
 
 export class Pace {
   constructor(now, bounds = BOUNDS) {
@@ -55,7 +55,10 @@ export class Pace {
   }
 
   wait(draw) {
-    const doublings = Math.min(this.failures - 1, 32);
-    return Math.min(this.bounds.mostS, this.bounds.firstS * 2 ** doublings) * (0.5 + 0.5 * draw);
+    const { firstS, mostS, brisk, briskS } = this.bounds;
+    const before = this.failures - 1;
+    const most =
+      before < brisk ? Math.min(briskS, firstS * 2 ** Math.min(before, 32)) : Math.min(mostS, briskS * 2 ** Math.min(before - brisk, 32));
+    return most * (0.5 + 0.5 * draw);
   }
 }
