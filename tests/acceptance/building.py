@@ -1,12 +1,17 @@
 """The work of the story: a real build in four stages; after each but the last somebody must answer a question.
 
+It keeps to the first processor, which is its own (``beside``), so that what it takes tells whether it ever had to wait for
+anybody, and not what host and clients computed meanwhile.
+
 The script writes what a stage took into a file beside the project, so that a run with company can be compared with one
 that nobody looked at, and how often each unit was built.
 """
 
+import contextlib
+import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +19,7 @@ from holdfast.faces.demo import workload
 
 STAGES = 4
 UNITS_A_STAGE = 20
+PROCESSORS = sorted(os.sched_getaffinity(0))  # all that the tests may use
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,18 @@ def write(folder: Path) -> Work:
     makefile = (folder / "Makefile").read_text()
     (folder / "Makefile").write_text(makefile.replace("@echo CC $<", "@echo CC $<; echo $< >> built"))
     work = Work(folder, ())
-    lines = ["set -e", "cd " + shlex.quote(str(folder)), "echo build $$ began"]
+    lines = [
+        "set -e",
+        f"taskset -pc {PROCESSORS[0]} $$ > /dev/null",
+        "cd " + shlex.quote(str(folder)),
+        "echo build $$ began",
+    ]
     for stage in range(1, STAGES + 1):
         first = (stage - 1) * UNITS_A_STAGE
         units = " ".join(f"unit{unit:03}.o" for unit in range(first, first + UNITS_A_STAGE))
         lines += [
             "began=$(date +%s%N)",
-            f"make -s {units}",  # one at a time: the other processor is the clients'
+            f"make -s {units}",  # one at a time: it has one processor
             "echo $began $(date +%s%N) | awk '{ print ($2 - $1) / 1e9 }' >> took",
         ]
         if stage < STAGES:
@@ -71,6 +82,17 @@ def write(folder: Path) -> Work:
     script = folder / "build.sh"
     script.write_text("\n".join(lines) + "\n")
     return Work(folder, ("bash", str(script)))
+
+
+@contextlib.contextmanager
+def beside() -> Iterator[None]:
+    """What is started within leaves the work its processor, unless there is only one."""
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, PROCESSORS[1:] or PROCESSORS)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 def undisturbed(folder: Path, answers: Sequence[str]) -> list[float]:

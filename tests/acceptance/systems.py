@@ -10,12 +10,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.acceptance import faces
-from tests.acceptance.building import Work
+from tests.acceptance.building import Work, beside
 from tests.acceptance.story import Face, children, started
 from tests.faces.realhost import HOLD
 from tests.faces.test_people import User
@@ -37,22 +37,6 @@ class Entry:
 
 
 Make = Callable[[Entry], Face]
-PROCESSORS = sorted(os.sched_getaffinity(0))  # all that the tests may use
-
-
-@contextlib.contextmanager
-def machine(*, of_host: bool) -> Iterator[None]:
-    """What is started within runs on one of two machines: the execution host's, or the one everybody else is at.
-
-    In life they are two; here each has half of the processors, so that what a client costs on its own machine is not
-    taken for what it costs the execution. On a single processor they share it.
-    """
-    mine, half = os.sched_getaffinity(0), len(PROCESSORS) // 2
-    os.sched_setaffinity(0, (PROCESSORS[:half] if of_host else PROCESSORS[half:]) or PROCESSORS)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, mine)
 
 
 def bash_of(folder: Path) -> tuple[int, int]:
@@ -91,11 +75,10 @@ class Holdfast:
         self._owner = self._stack.enter_context(User())
         folder = self._owner.folder / "relay"
         folder.mkdir()
-        self._stack.enter_context(machine(of_host=False))
+        self._stack.enter_context(beside())
         self._relay = Relay(folder / "state", "--open").up()
         self._stack.callback(self._relay.kill)
-        with machine(of_host=True):
-            self._owner.said("host", "link", self._relay.url, "--name", "box")
+        self._owner.said("host", "link", self._relay.url, "--name", "box")
         return self
 
     def __exit__(self, *args: object) -> None:
