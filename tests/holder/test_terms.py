@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 
 from holdfast.core.errors import Refused
+from holdfast.holder import linux
 from holdfast.holder import protocol as p
 from holdfast.host.holders import Holder
 from tests.holder.conftest import Story
-from tests.holder.rig import Raw, Rig, everything, output, replaced, until
+from tests.holder.rig import WAIT_S, Raw, Rig, everything, output, replaced, until
 
 Play = Callable[[Story], None]
 HELD = "read x < pipe; exec cat"  # does not read the terminal until told
@@ -23,6 +24,17 @@ async def sleeper(made: Rig, stty: str) -> Holder:
     return holder
 
 
+async def readable(holder: Holder, count: int) -> None:
+    """Return once ``count`` bytes wait for a program: the kernel takes typed ones to it in its own time."""
+    slave = os.open(f"/dev/pts/{holder.hello.terminal}", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC)
+    try:
+        async with asyncio.timeout(WAIT_S):
+            while linux.unread(slave) < count:  # nothing tells when that rises
+                await asyncio.sleep(0.001)
+    finally:
+        os.close(slave)
+
+
 @pytest.mark.parametrize(
     ("stty", "line"), [("raw", b"x" * 3000), ("cooked", b"ls of the ai\n"), ("cooked", b"half a line")]
 )
@@ -31,8 +43,9 @@ def test_what_no_program_has_read_is_thrown_away_and_counted(play: Play, stty: s
         holder = await sleeper(made, stty)
         start = holder.ring.head
         assert (await holder.write(1, line, term=2)).outcome == "applied"
-        fence = await holder.fence(3, flush=True)
         whole = stty == "raw" or line.endswith(b"\n")
+        await readable(holder, len(line) if whole else 0)
+        fence = await holder.fence(3, flush=True)
         assert fence.flushed == (len(line) if whole else 0)  # the kernel does not count half a line
         assert fence.canonical == (stty == "cooked")
         with pytest.raises(Refused, match="control has changed hands"):

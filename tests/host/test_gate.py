@@ -464,6 +464,8 @@ def test_a_policy_that_cannot_be_read_stops_everybody_but_people(host: Temporary
             policy(host, "")
             (host.folder / "policy.toml").chmod(0o666)
             await mine.release()
+            while not any("others than you" in note for note in (await person.status()).notes):
+                pass  # a millisecond at most: what was looked at so lately is not looked at again
             await theirs.who()
             error = await held(theirs, "y")
             assert "others than you can write it" in error.details["reason"]

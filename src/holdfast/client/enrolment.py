@@ -18,9 +18,11 @@ from holdfast.core import identity, sealing, signed
 from holdfast.core.errors import Refused
 from holdfast.core.identity import Kind
 from holdfast.wire import messages as wire
+from holdfast.wire.enrolling import UNDIALLED
 
 HOST_S: Final = identity.MEMBER_S_MAX  # of a host's certificate
 RENEW_LEFT_S: Final = HOST_S * 2 // 3
+LINKED_S: Final = 5.0  # that links are given to come up
 
 
 def own_store(profile: str = "") -> Store:
@@ -56,6 +58,18 @@ def outside() -> None:
 def identity_of(host: Connection) -> wire.Identity:
     """Return who the host at the other end is; it gets keys now if it has none."""
     return host.ask(wire.GetIdentity(host.ref()), wire.Identity)
+
+
+def linked(host: Connection, url: str = "") -> wire.Identity:
+    """Return who the host at the other end is, once the link to ``url`` (empty: any) is up and of all others it is known
+    how they stand; after 5 s at most."""
+    until = time.monotonic() + LINKED_S
+    while True:
+        states = (who := identity_of(host)).relays
+        up = states.get(url) == "up" if url else "up" in states.values()
+        if (up and UNDIALLED not in states.values()) or time.monotonic() > until:
+            return who
+        time.sleep(0.05)  # a relay answers in milliseconds or not at all; its state has no event of its own
 
 
 def link(host: Connection, store: Store, relays: Sequence[str] | None = None, *, name: str = "") -> wire.Identity:

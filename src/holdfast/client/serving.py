@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -18,7 +17,6 @@ from holdfast.edge import ownrelay
 from holdfast.edge.ownrelay import Wanted
 from holdfast.wire.messages import Identity
 
-LINKED_S: Final = 5.0
 GRACE_S: Final = "1"  # from the word that it stops to its end: its own host need not be waited for
 ANYWHERE: Final = ("0.0.0.0", "::", "")
 
@@ -71,11 +69,7 @@ def link(host: Connection, store: Store, it: Wanted, former: str = "") -> Identi
         who = enrolment.link(host, store, (it.url, *(url for url in who.relays if url not in (it.url, former))))
     else:
         store.save_profile(relays=tuple(dict.fromkeys((*store.profile.relays, it.url))), default_host=who.key)
-    until = time.monotonic() + LINKED_S
-    while who.relays.get(it.url) != "up" and time.monotonic() < until:
-        time.sleep(0.05)  # a relay answers in milliseconds or not at all; its state has no event of its own
-        who = enrolment.identity_of(host)
-    return who
+    return enrolment.linked(host, it.url)
 
 
 def unlink(host: Connection, it: Wanted) -> None:

@@ -6,7 +6,6 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -20,7 +19,6 @@ from holdfast.core.identity import host_id
 from holdfast.faces.cli import show
 from holdfast.faces.cli.hosting import host
 from holdfast.faces.cli.skin import HoldCommand, HoldGroup, json_option, say_json, width
-from holdfast.wire.enrolling import UNDIALLED
 
 LISTEN = "127.0.0.1:8440"
 
@@ -75,10 +73,8 @@ def link(urls: tuple[str, ...], name: str, nothing: bool, as_json: bool) -> None
         store = enrolment.own_store()
         dials = bool(urls or nothing)
         answer = enrolment.link(connection, store, urls, name=name) if dials else enrolment.identity_of(connection)
-        deadline = time.monotonic() + 5
-        while urls and not _settled(answer.relays) and time.monotonic() < deadline:
-            time.sleep(0.05)  # a relay answers in milliseconds or not at all; its state has no event of its own
-            answer = enrolment.identity_of(connection)
+        if urls:
+            answer = enrolment.linked(connection)
     if as_json:
         say_json({"host": host_id(answer.key), "name": name, "relays": answer.relays})
         return
@@ -86,11 +82,6 @@ def link(urls: tuple[str, ...], name: str, nothing: bool, as_json: bool) -> None
         click.echo("this host dials no relay; `hold host link URL` makes it reachable from elsewhere", err=True)
     for url, state in answer.relays.items():
         click.echo(f"{url}  {state}")
-
-
-def _settled(relays: Mapping[str, str]) -> bool:
-    """Whether a link is up, and of every other it is known how it stands."""
-    return "up" in relays.values() and UNDIALLED not in relays.values()
 
 
 @click.command(cls=HoldCommand, short_help="List the hosts you can reach through relays.")
