@@ -270,15 +270,15 @@ def test_a_session_goes_on_without_its_creator_and_another_operator_commands(ann
 
 @pytest.fixture(scope="module")
 def enrolled(ann: User, ben: User) -> User:
-    """ben's machine, whose host joined ann's tenant as ``bens``."""
+    """ben's machine, whose host joined ann's tenant as ``bens``; the session ``there`` runs on it."""
     code = ann.said("host", "enroll", "--name", "bens")
     ben.said("host", "join", "-", "--as", "machine", data=code)
+    ben.new("there", ECHO)
     return ben
 
 
 def test_a_host_that_joined_is_attached_by_name(ann: User, enrolled: User) -> None:
     """R05."""
-    enrolled.new("there", ECHO)
     with ann.attach("there@bens") as screen:
         screen.expect(rb"ready")
         screen.type(b"from ann\r")
