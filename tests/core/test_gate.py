@@ -219,6 +219,16 @@ def policy_of(rules: list[tuple[str, str | None]], default: str, conflict: str) 
     return parse(text)
 
 
+def test_an_empty_line_behind_a_command_is_no_looser_than_one_alone() -> None:
+    """Its Enter may be the answer to what the command asks."""
+    policy = policy_of([("allow", "make")], "deny", "serialise")
+    assert [decide(asked(data), policy).effect for data in ("make\r", "make\r\n", "\r", "make\r\r", "\rmake\r")] == [
+        ALLOW, ALLOW, DENY, DENY, DENY,
+    ]  # fmt: skip
+    asks = policy_of([("allow", "make")], "ask", "serialise")
+    assert decide(asked("make\r\r"), asks).effect is ALLOW
+
+
 @given(
     st.lists(_RULE, max_size=4), _EFFECT, st.sampled_from(["serialise", "ask", "deny"]), st.lists(_LINE, min_size=1, max_size=3),
     st.sampled_from(["", "prompt", "line", "full-screen", "password"]), st.booleans(),

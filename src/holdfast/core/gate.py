@@ -209,11 +209,17 @@ def _commanded(asked: Asked, act: Reading, policy: Policy, grants: Iterable[Gran
     if act.doubt:
         doubtful = _doubtful(asked, act.doubt, rules, policy)
         found = doubtful if found is None else stricter(found, doubtful)
-    if found is None:  # an empty line
-        empty = next((_said(rule, rule.effect) for rule in rules if not rule.patterns), None)
-        empty = empty or _treated(asked, policy, "default", "an empty line")
-        return empty if empty.effect is Effect.DENY else _FREE  # to ask about it would be strange
+    if found is None or any(not (line.commands or line.doubt) for line in act.lines):
+        empty = _empty(asked, rules, policy)
+        found = empty if found is None else stricter(found, empty)
     return found._replace(programs=programs)
+
+
+def _empty(asked: Asked, rules: list[Rule], policy: Policy) -> Decision:
+    """Decide about a line that runs nothing: what it submits may be an answer to what the line before it began."""
+    empty = next((_said(rule, rule.effect) for rule in rules if not rule.patterns), None)
+    empty = empty or _treated(asked, policy, "default", "an empty line")
+    return empty if empty.effect is Effect.DENY else _FREE  # to ask about it would be strange
 
 
 def _one(asked: Asked, command: Command, rules: list[Rule], policy: Policy, used: Set[str]) -> Decision:
