@@ -25,7 +25,6 @@ while True:
     time.sleep(0.01)
 """
 
-CURRENT_S = 3.0  # how old what a lossy path shows may be, in the middle
 STATE = b"\x1b[?2026l\x1b[?25l"  # how a painted state begins, and nothing else that a viewer is sent here
 
 
@@ -99,11 +98,8 @@ def test_on_100_kbit_with_5_percent_of_packets_lost_the_present_is_shown_and_ctr
         with Screen([*inside.prefix, *HOLD, "attach", "flood@box"], away.env) as screen:
             screen.expect(rb"at \d+\.\d+ pad", timeout=60)
             ages(screen, 4.0)  # what was sent before the path was known
-            for _ in range(3):  # TCP may be unlucky for seconds; what falls behind for good does in every window
-                old = sorted(ages(screen, 60.0 if soak else 10.0))
-                assert len(old) > 3, "nothing came"
-                if old[len(old) // 2] < CURRENT_S:
-                    break
+            old = sorted(ages(screen, 60.0 if soak else 20.0))  # so long, since TCP may be unlucky for some seconds
+            assert len(old) > 3, "nothing came"
             took = []
             for number in range(20 if soak else 5):
                 began = time.monotonic()
@@ -120,7 +116,7 @@ def test_on_100_kbit_with_5_percent_of_packets_lost_the_present_is_shown_and_ctr
         f"Ctrl-C acted after {took[len(took) // 2]:.2f} s in the middle, {took[-1]:.2f} s at most; {lost} packets lost"
     )
     assert lost > 0
-    assert old[len(old) // 2] < CURRENT_S
+    assert old[len(old) // 2] < 3.0
     assert took[len(took) // 2] < 1.0
 
 

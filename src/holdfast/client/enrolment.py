@@ -61,13 +61,13 @@ def identity_of(host: Connection) -> wire.Identity:
 
 
 def linked(host: Connection, url: str = "") -> wire.Identity:
-    """Return who the host at the other end is, once the link to ``url`` (empty: any) is up and of all others it is known
-    how they stand; after 5 s at most."""
+    """Return who the host at the other end is, once the link to ``url`` is up, or without ``url`` once any is and of all
+    others it is known how they stand; after 5 s at most."""
     until = time.monotonic() + LINKED_S
     while True:
         states = (who := identity_of(host)).relays
-        up = states.get(url) == "up" if url else "up" in states.values()
-        if (up and UNDIALLED not in states.values()) or time.monotonic() > until:
+        known = "up" in states.values() and UNDIALLED not in states.values()
+        if (states.get(url) == "up" if url else known) or time.monotonic() > until:
             return who
         time.sleep(0.05)  # a relay answers in milliseconds or not at all; its state has no event of its own
 

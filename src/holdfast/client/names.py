@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from holdfast.client import ledger
 from holdfast.client.credentials import Store, profiles
 from holdfast.client.meeting import keys_folder
@@ -13,13 +11,13 @@ from holdfast.core.errors import HoldError
 from holdfast.core.identity import operator_id
 
 
-def names(folder: Path | None = None, *, me: str = "") -> dict[str, str]:
+def names(*, me: str = "") -> dict[str, str]:
     """Return what this user calls the operators it knows, by id: themself, and whoever they let in. Empty without keys.
 
     ``me``: what stands for the user, instead of the name in their profile. Profiles that cannot be read are passed over.
     """
     found: dict[str, str] = {}
-    folder = folder or keys_folder()
+    folder = keys_folder()
     try:
         for name in profiles(folder):
             store = Store(folder, name)
