@@ -1,6 +1,7 @@
 """Two ends of a link and a path between them, in virtual time: in order, with a rate and a delay, cut at any instant."""
 
 import math
+import random
 from collections import deque
 from collections.abc import Callable
 
@@ -41,6 +42,26 @@ class Pipe:
         return sum(len(packet) for _, packet in self.under_way)
 
 
+class LossyPipe(Pipe):
+    """A reliable carrier on a path that loses: what was lost comes again later, and what is behind it waits for it.
+
+    ``loss`` of the packets, by ``chance``; a path that was idle takes ``burst`` bytes at once, as token buckets do.
+    """
+
+    def __init__(self, rate: float, delay: float, *, loss: float, burst: int, chance: random.Random) -> None:
+        super().__init__(rate, delay)
+        self.loss, self.burst, self.chance = loss, burst, chance
+        self.there = 0.0
+
+    def send(self, packet: bytes, now: float) -> None:
+        self.free_at = max(now - self.burst / self.rate, self.free_at) + (len(packet) + SEAL) / self.rate
+        at, again = max(now, self.free_at) + self.delay, 0.2
+        while self.chance.random() < self.loss:
+            at, again = at + again, again * 2
+        self.there = max(self.there, at)
+        self.under_way.append((self.there, packet))
+
+
 class Pair:
     """A client's and a host's end. Each driver does what docs/link.md asks of it and nothing more."""
 
@@ -56,8 +77,12 @@ class Pair:
         self.fill: Callable[[], None] = lambda: None  # called whenever there may be room
 
     def dial(self) -> None:
-        self.to_host, self.to_client = Pipe(self.rate, self.delay), Pipe(self.rate, self.delay)
+        self.dial_over(Pipe(self.rate, self.delay), Pipe(self.rate, self.delay))
+
+    def dial_over(self, to_host: Pipe, to_client: Pipe) -> None:
+        """Dial over these two."""
         self.accepted = 0
+        self.to_host, self.to_client = to_host, to_client
         self.carrier = self.client.carrier_up(now=self.now)
         self.flush()
 

@@ -1,12 +1,14 @@
 """How much is on its way: next to nothing that waits on a slow path, no limit that is felt on a fast one. Virtual time."""
 
+import random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.wire.flow import FIRST_TARGET, Flow
 from holdfast.wire.link import CONTROL, INPUT, Delivered, lane_of
-from tests.wire.linkpaths import Pair
+from tests.wire.linkpaths import LossyPipe, Pair
 
 LANE = lane_of(1)
 
@@ -179,6 +181,25 @@ def test_a_path_that_becomes_slow_is_followed_down_and_up_again() -> None:
     flood.delivered = 0
     pair.run(5)
     assert flood.delivered >= 0.9 * 1_250_000 * 5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_path_that_loses_packets_is_used_and_little_waits(seed: int) -> None:
+    """R30. Nothing arrives for a while, then everything at once: that is not how quick the path is."""
+    rate, chance = 12_500, random.Random(seed)
+    pair = Pair()
+    pair.dial_over(*(LossyPipe(rate, 0.01, loss=0.08, burst=2048, chance=chance) for _ in range(2)))
+    flood = Flood(pair, piece=65_000)
+    pair.run(2)
+    flood.settle(2)
+    late, delivered = [], 0
+    for _ in range(120):
+        flood.late, flood.delivered = 0.0, 0
+        pair.run(0.5)
+        late.append(flood.late)
+        delivered += flood.delivered
+    assert sorted(late)[len(late) // 2] <= 0.75
+    assert delivered >= 0.75 * rate * 60
 
 
 @pytest.mark.parametrize("delay", [0.08, 0.1, 0.4])

@@ -6,7 +6,6 @@ Not here: what a policy says (core.policy), what follows (core.gate). Source: do
 import logging
 import os
 import stat
-import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -25,7 +24,6 @@ class InForce(NamedTuple):
 
 
 _UNSEEN: Final = (0, 0, 0)
-FRESH_S: Final = 0.001  # what was looked at so lately need not be looked at again
 
 
 class PolicyFile:
@@ -35,20 +33,15 @@ class PolicyFile:
         self.path = path
         self._seen: tuple[int, int, int] | None = _UNSEEN  # None: there was none
         self._in_force = InForce()
-        self._fresh_until = 0.0  # monotonic seconds
 
     def current(self) -> InForce:
-        """Return what holds now. Asked more than once for every act: one stat(2) of it while the file stays as it is."""
-        if (now := time.monotonic()) < self._fresh_until:
-            return self._in_force
-        self._fresh_until = now + FRESH_S
+        """Return what holds now. Asked more than once for every act: one stat(2) each while the file stays as it is."""
         try:
             found = os.stat(self.path)
             seen = (found.st_ctime_ns, found.st_size, found.st_ino)  # a change of its mode counts too
         except FileNotFoundError:
             seen = None
         except OSError as error:
-            self._fresh_until = 0.0
             return InForce(_FREE, f"{self.path} cannot be read: {error.strerror}")
         if seen != self._seen:
             never = seen is None and self._seen == _UNSEEN

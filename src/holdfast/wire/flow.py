@@ -5,6 +5,7 @@ lately. What is in flight beyond their product only waits somewhere, in front of
 ``QUEUE_S`` seconds' worth. Losses are not looked at: the carrier below is reliable and has its own congestion control.
 """
 
+import math
 from collections import deque
 from typing import Final, NamedTuple
 
@@ -65,11 +66,12 @@ class Flow:
         self._delivered_at = self._first_at = 0.0
         self._total = 0
         self._starved_until = 0  # packets sent before this much is delivered are starved
-        self._filled = (0, 0)  # but not those between these totals: they filled the window
+        self._filled: deque[tuple[int, int]] = deque()  # but not those between two such totals: they filled the window
         self._best = self._best_before = 0.0  # highest rate of this period and of the one before
         self._best_at = 0.0
         self._measured = False  # whether the path was ever filled
-        self._round_end = 0
+        self._round_end = self._full_end = 0
+        self._ceiling = math.inf  # no rate higher than this is believed in this round
         self._full_rate, self._full_rounds = 0.0, 0
 
     @property
@@ -126,8 +128,9 @@ class Flow:
 
     def filled(self, since: int) -> None:
         """Note that what was sent since ``total`` was ``since`` filled the window, and more waits."""
-        start, end = self._filled
-        self._filled = (start if end >= since else since, self._total)
+        if self._filled and self._filled[-1][1] >= since:
+            since = self._filled.pop()[0]
+        self._filled.append((since, self._total))
 
     def acked(self, count: int, held_s: float, now: float) -> dict[int, int]:
         """Note that ``count`` more packets arrived; the last one was held for ``held_s`` before it was acknowledged.
@@ -179,8 +182,8 @@ class Flow:
         self._first_at, self._delivered_at = last.at, now
         if self._delivered > self._starved_until:
             self._starved_until = 0
-        start, end = self._filled
-        if last.starved and not start < last.total <= end:
+        rate, filled = self._plausible(rate, last), self._filled_with(last)
+        if last.starved and not filled:
             if rate > self._best:  # the path did at least that
                 self._best = rate
             return
@@ -188,10 +191,26 @@ class Flow:
         if now - self._best_at > max(RATE_S, RATE_ROUNDS * (self.rtt_min or 0.0)):
             self._best_before, self._best, self._best_at = self._best, rate, now
         self._best = max(self._best, rate)
-        if last.delivered >= self._round_end:
-            self._round_end = self._delivered
+        if last.delivered >= self._full_end:
+            self._full_end = self._delivered
             best = max(self._best, self._best_before)
             if best >= self._full_rate * GROWTH:
                 self._full_rate, self._full_rounds = best, 0
             else:
                 self._full_rounds += 1
+
+    def _filled_with(self, last: Flown) -> bool:
+        """Whether ``last`` was one of those that filled the window. Asked in the order in which they were sent."""
+        filled = self._filled
+        while filled and filled[0][1] < last.total:
+            filled.popleft()
+        return bool(filled) and filled[0][0] < last.total
+
+    def _plausible(self, rate: float, last: Flown) -> float:
+        """Bound how much quicker the path can be found within a round trip. What a bucket on the way let through at once,
+        or came in one piece when a lost packet came again, tells little, and would put seconds' worth on its way."""
+        if last.delivered >= self._round_end:
+            self._round_end = self._delivered
+            best = max(self._best, self._best_before)
+            self._ceiling = best * (GROWTH if self._full_rounds >= 3 else 2) if best else math.inf
+        return min(rate, self._ceiling)

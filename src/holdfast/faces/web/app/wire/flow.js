@@ -35,11 +35,12 @@ export class Flow {
     this.deliveredAt = this.firstAt = 0;
     this.total = 0;
     this.starvedUntil = 0;
-    this.filledFrom = this.filledTo = 0;
+    this.fills = [];
     this.best = this.bestBefore = 0;
     this.bestAt = 0;
     this.measured = false;
-    this.roundEnd = 0;
+    this.roundEnd = this.fullEnd = 0;
+    this.ceiling = Infinity;
     this.fullRate = 0;
     this.fullRounds = 0;
   }
@@ -85,8 +86,9 @@ export class Flow {
   }
 
   filled(since) {
-    if (this.filledTo < since) this.filledFrom = since;
-    this.filledTo = this.total;
+    const before = this.fills.at(-1);
+    if (before && before.to >= since) before.to = this.total;
+    else this.fills.push({ from: since, to: this.total });
   }
 
   /** Note that `count` more packets arrived, the last held for `heldS`; returns lane -> position up to which it arrived. */
@@ -134,11 +136,12 @@ export class Flow {
 
   measure(last, now) {
     const elapsed = Math.max(last.at - last.firstAt, now - last.deliveredAt, ELAPSED_MIN);
-    const rate = (this.delivered - last.delivered) / elapsed;
+    const rate = this.plausible((this.delivered - last.delivered) / elapsed, last);
+    const filled = this.filledWith(last);
     this.firstAt = last.at;
     this.deliveredAt = now;
     if (this.delivered > this.starvedUntil) this.starvedUntil = 0;
-    if (last.starved && !(this.filledFrom < last.total && last.total <= this.filledTo)) {
+    if (last.starved && !filled) {
       this.best = Math.max(this.best, rate);
       return;
     }
@@ -149,13 +152,29 @@ export class Flow {
       this.bestAt = now;
     }
     this.best = Math.max(this.best, rate);
-    if (last.delivered >= this.roundEnd) {
-      this.roundEnd = this.delivered;
+    if (last.delivered >= this.fullEnd) {
+      this.fullEnd = this.delivered;
       const best = Math.max(this.best, this.bestBefore);
       if (best >= this.fullRate * GROWTH) {
         this.fullRate = best;
         this.fullRounds = 0;
       } else this.fullRounds += 1;
     }
+  }
+
+  /** Whether `last` was one of those that filled the window. */
+  filledWith(last) {
+    while (this.fills.length && this.fills[0].to < last.total) this.fills.shift();
+    return this.fills.length > 0 && this.fills[0].from < last.total;
+  }
+
+  /** Bound how much quicker the path can be found within a round trip. */
+  plausible(rate, last) {
+    if (last.delivered >= this.roundEnd) {
+      this.roundEnd = this.delivered;
+      const best = Math.max(this.best, this.bestBefore);
+      this.ceiling = best ? best * (this.fullRounds >= 3 ? GROWTH : 2) : Infinity;
+    }
+    return Math.min(rate, this.ceiling);
   }
 }
