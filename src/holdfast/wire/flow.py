@@ -212,5 +212,5 @@ class Flow:
         if last.delivered >= self._round_end:
             self._round_end = self._delivered
             best = max(self._best, self._best_before)
-            self._ceiling = best * (GROWTH if self._full_rounds >= 3 else 2) if best else math.inf
+            self._ceiling = best * (GROWTH if self._full_rounds >= 3 else 2) if self._measured else math.inf
         return min(rate, self._ceiling)

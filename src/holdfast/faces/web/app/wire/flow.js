@@ -173,7 +173,7 @@ export class Flow {
     if (last.delivered >= this.roundEnd) {
       this.roundEnd = this.delivered;
       const best = Math.max(this.best, this.bestBefore);
-      this.ceiling = best ? best * (this.fullRounds >= 3 ? GROWTH : 2) : Infinity;
+      this.ceiling = this.measured ? best * (this.fullRounds >= 3 ? GROWTH : 2) : Infinity;
     }
     return Math.min(rate, this.ceiling);
   }
