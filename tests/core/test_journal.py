@@ -139,7 +139,7 @@ def test_a_reader_of_today_verifies_what_a_later_version_appended_to_a_record() 
 
 
 def test_the_kinds_are_closed_and_a_record_is_bounded() -> None:
-    with pytest.raises(ValueError, match="not a valid Kind"):
+    with pytest.raises(ValueError, match="no kind of record"):
         Chain().seal("whatever", "host", {}, at_ns=0)
     with pytest.raises(ValueError, match="over the limit"):
         Chain().seal(Kind.NOTE, "host", {"data": bytes(RECORD_BYTES_MAX)}, at_ns=0)

@@ -59,6 +59,9 @@ class Kind(enum.StrEnum):
     CARRIED = "carried"  # what core.inputs must know at the head of a segment
 
 
+_VALUES: Final = {kind.value: kind.value for kind in Kind}  # looking a kind up costs less than making one: a key waits
+
+
 class Proof(NamedTuple):
     """That an operator asked for this very action: ``signature`` by ``key`` over ``statement`` (docs/channel.md), which
     commits to the action under ``salt``. ``action``: its bytes, as far as the record is to show more than its body says."""
@@ -187,13 +190,15 @@ class Chain:
         Raises ValueError for a kind that is not in ``Kind`` or a record over ``RECORD_BYTES_MAX``: both are defects of
         the caller, since what operators send is bounded before it gets here.
         """
+        if (value := _VALUES.get(kind)) is None:
+            raise ValueError(f"{kind!r} is no kind of record")
         proof = None
         if isinstance(operator, Author):
             proof = operator.proof
             body = {**body, "on_behalf_of": operator.principal} if operator.principal else body
             body = {**body, "action": proof.action} if proof is not None and proof.action else body
         record = Record(
-            self.position + 1, at_ns, incarnation, epoch, generation, Kind(kind).value, str(operator), dict(body), self.head,
+            self.position + 1, at_ns, incarnation, epoch, generation, value, str(operator), dict(body), self.head,
             *((proof.signature, proof.salt, proof.statement, proof.key) if proof else ()),
         )  # fmt: skip
         data = encoded(record)

@@ -24,6 +24,10 @@ _QUIET_S: Final = 0.25
 _DRAIN_S_MAX: Final = 2.0
 _STATUS_S_MAX: Final = 2.0
 _ROOM_RETRY_S: Final = 0.1
+_ECHO_S: Final = 0.001
+"""A key was typed: so long the program has to echo it before the host is told. Who looks waits for the echo."""
+_KEYS_BYTES: Final = 64
+"""Input of at most so many bytes is keys; what is pasted is acknowledged at once, since its next piece waits for that."""
 _NEVER: Final = float("inf")
 
 Handler = Callable[["Holder", Peer, int, dict[str, p.Value]], None]
@@ -48,6 +52,7 @@ class Holder:
         self._leaving = False
         self._eof = False
         self._wants_room = False
+        self._owed: tuple[Peer, int, int] | None = None  # who is to be told, of which request, about which input
         self._finish_at = self._drain_until = self._status_until = _NEVER
         self._tick_at = time.monotonic() + _TICK_S
         self._epoll = select.epoll()
@@ -103,7 +108,9 @@ class Holder:
         due = min(self._tick_at, self._finish_at, self._drain_until, self._status_until)
         if self._wants_room:
             due = min(due, now + _ROOM_RETRY_S)
-        for fd, event in self._epoll.poll(max(0.0, due - now)):
+        owed = self._owed
+        wait = due - now if owed is None else _ECHO_S
+        for fd, event in self._epoll.poll(max(0.0, wait)):
             if fd == self.master:
                 self._terminal(event)
             elif fd in self._peers.all:
@@ -114,6 +121,8 @@ class Holder:
                 self._signalled()
             elif fd == self._root:
                 self._root_ended()
+        if owed is not None:
+            self._acknowledge()
         if time.monotonic() >= due:
             self._timers(time.monotonic())
 
@@ -222,6 +231,7 @@ class Holder:
         self.slots[p.S_SOCKET_INODE] = sockets.inode(self.socket_path)
 
     def _serve(self, peer: Peer, kind: int, request: int, fields: dict[str, p.Value]) -> bool:
+        self._acknowledge()
         handler = HANDLERS.get(kind)
         if handler is None:
             return False
@@ -294,11 +304,19 @@ class Holder:
         else:
             self._obey(term)
         taken = self.memory.type(self.master, data)
-        self._recorded(peer, request, position, fresh=True)
+        self._owed = peer, request, position
+        if taken < len(data) or len(data) > _KEYS_BYTES:
+            self._acknowledge()
+            self.ring_bells()
         if taken < len(data):
             peer.wants_room = True
             self._watch_room(True)
-        self.ring_bells()
+
+    def _acknowledge(self) -> None:
+        """Tell the host what became of the latest input, if that is still owed: before anything else is done for it."""
+        owed, self._owed = self._owed, None
+        if owed is not None:
+            self._recorded(*owed, fresh=True)
 
     def _obey(self, term: int) -> None:
         """Refuse to type for a term of control that is over; what is only looked up needs none."""

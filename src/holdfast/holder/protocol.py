@@ -83,10 +83,22 @@ def packed(fields: Fields) -> bytes:
     """Return ``fields`` as bytes; names are at most 255 bytes, integers 64 bits signed."""
     parts: list[bytes] = []
     for name, value in fields.items():
+        if type(value) is int:  # most are: every key has four
+            parts += (_integers.get(name) or _integer(name), _INTEGER.pack(value))
+            continue
         kind, data = _encoded(value)
         raw = name.encode()
         parts += (_FIELD.pack(len(raw), kind, len(data)), raw, data)
     return b"".join(parts)
+
+
+_INTEGER = struct.Struct("<q")
+_integers: dict[str, bytes] = {}  # what an integer's field begins with, by its name; names are those in this code
+
+
+def _integer(name: str) -> bytes:
+    raw = name.encode()
+    return _integers.setdefault(name, _FIELD.pack(len(raw), _INT, 8) + raw)
 
 
 def _decoded(kind: int, data: bytes) -> Value | None:

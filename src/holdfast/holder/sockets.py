@@ -82,6 +82,7 @@ class Peer:
         self.wants_room = False  # it holds input that the terminal did not take yet
         self.descriptors: list[int] = []  # received, and not yet claimed
         self.unsent = b""
+        self.watched = select.EPOLLIN  # what the loop waits for
         self._frames = p.Frames(frame_bytes_max)
 
     def receive(self) -> list[Message] | None:
@@ -217,7 +218,13 @@ class Peers:
             if self.all.get(fd) is peer:
                 self._one(peer, kind, request, fields)
         if self.all.get(fd) is peer:
-            self._epoll.modify(fd, select.EPOLLIN | (select.EPOLLOUT if peer.unsent else 0))
+            self._watch(peer)
+
+    def _watch(self, peer: Peer) -> None:
+        wanted = select.EPOLLIN | (select.EPOLLOUT if peer.unsent else 0)
+        if wanted != peer.watched:
+            peer.watched = wanted
+            self._epoll.modify(peer.fd, wanted)
 
     def _one(self, peer: Peer, kind: int, request: int, fields: dict[str, p.Value]) -> None:
         try:
@@ -240,5 +247,5 @@ class Peers:
             return
         if not peer.send(kind, request, fields, fds):
             self.drop(peer)
-        elif peer.unsent:
-            self._epoll.modify(peer.fd, select.EPOLLIN | select.EPOLLOUT)
+        else:
+            self._watch(peer)

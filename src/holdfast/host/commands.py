@@ -150,13 +150,17 @@ class Commands:
             asyncio.get_running_loop().call_later(TAKE_S, self._untaken)
         self.saw(session.head)
 
-    def typed(self, position: int, author: str, data: bytes) -> None:
-        """``author`` types ``data``, input ``position`` of the journal. Costs microseconds: it stands on a key's way."""
+    @property
+    def here(self) -> int:
+        """The offset at which what is typed now stands: all that was put out comes before it."""
         holder = self._session.holder
         try:
-            offset = holder.ring.head if holder is not None else self._session.head
+            return holder.ring.head if holder is not None else self._session.head
         except ValueError:  # its link ended a moment ago
-            offset = self._session.head
+            return self._session.head
+
+    def typed(self, offset: int, position: int, author: str, data: bytes) -> None:
+        """``author`` types ``data``, input ``position`` of the journal, at ``offset`` of the output."""
         self._tracker.typed(offset, position, author, data)
         if self._scanner is None:
             self._tracker.settle(offset)  # no marks will come: only the line is of interest

@@ -186,42 +186,64 @@ class Lane:
         if (secret := is_secret(holder.hello.terminal)) is None:
             return False
         self.last_at = time.monotonic()
+
+        def begin(waiting: _Waiting) -> None:
+            self._at_once = waiting
+            total = TOTAL if waiting.stretch is not None else None
+            term = session.judge.control.term
+            holder.write_at_once(
+                waiting.record, data, self._typed_at_once, before=waiting.before, total=total, term=term
+            )
+
         try:
-            waiting, record = self._recorded(waiting, secret=secret)
+            waiting, record = self._recorded(waiting, secret=secret, begin=begin)
         except HoldError as error:
             self._settle(waiting.client, waiting.ask.seq, error)
             return True
-        self._at_once = waiting
-        total = TOTAL if waiting.stretch is not None else None
-        term = session.judge.control.term
-        holder.write_at_once(waiting.record, data, self._typed_at_once, before=waiting.before, total=total, term=term)
         if record is not None:
             session.announce(record)
         return True
 
-    def _recorded(self, waiting: _Waiting, *, secret: bool) -> tuple[_Waiting, Record | None]:
+    def _recorded(
+        self, waiting: _Waiting, *, secret: bool, begin: Callable[[_Waiting], None] | None = None
+    ) -> tuple[_Waiting, Record | None]:
         """Journal an input; return it with its position, and the record unless it shares one. Raises StorageFailed.
+
+        ``begin`` is called with what is returned, as soon as it is journalled: all else that follows from it can wait.
 
         What the terminal does not show is not kept: neither the bytes, nor the salt, without which the signed commitment
         to them cannot be guessed at, nor how many inputs there were.
         """
         session, ask, stretch = self._session, waiting.ask, self._stretch
-        session.waiting.stir()
         if secret and stretch is not None and self._goes_on(stretch, waiting):
+            session.waiting.stir()
             self._inputs.merged(waiting.client, ask.seq, stretch.position)
             session.judge.typed(waiting.operator, stretch.position)
-            return waiting._replace(record=stretch.position, stretch=stretch, before=stretch.written), None
-        self._stretch = stretch = None
+            waiting = waiting._replace(record=stretch.position, stretch=stretch, before=stretch.written)
+            if begin is not None:
+                begin(waiting)
+            return waiting, None
+        self._stretch = None
+        here = session.commands.here
+
+        def stands(record: Record) -> None:
+            nonlocal waiting
+            if secret:
+                self._stretch = Stretch(record.position, waiting.client, waiting.operator, ask.seq)
+            waiting = waiting._replace(record=record.position, stretch=self._stretch)
+            if begin is not None:
+                begin(waiting)
+
+        operator, body = waiting.operator, waiting.body
         if secret:
-            body = body_of(waiting.client, ask.seq, waiting.attachment)
-            record = session.journal.append("input", _without_salt(waiting.operator), body)
-            self._stretch = stretch = Stretch(record.position, waiting.client, waiting.operator, ask.seq)
-        else:
-            record = session.journal.append("input", waiting.operator, waiting.body)
-            session.commands.typed(record.position, waiting.operator, ask.data)
+            operator, body = _without_salt(operator), body_of(waiting.client, ask.seq, waiting.attachment)
+        record = session.journal.append("input", operator, body, then=stands)
+        session.waiting.stir()
+        if not secret:
+            session.commands.typed(here, record.position, waiting.operator, ask.data)
         self.typed = record.position
         session.judge.typed(waiting.operator, record.position)
-        return waiting._replace(record=record.position, stretch=stretch), record
+        return waiting, record
 
     def _goes_on(self, stretch: Stretch, waiting: _Waiting) -> bool:
         """Whether an input may share the record of a stretch: of its client, and nothing else was typed since."""

@@ -51,6 +51,8 @@ TORN_KEPT: Final = 8  # such files per journal
 CHECKPOINT_BYTES: Final = 1024  # more than one takes, with its record
 SUFFIX: Final = ".hfj"
 
+Then = Callable[[Record], None]
+
 
 class Signing(Protocol):
     """Whoever signs for this host (notary)."""
@@ -263,10 +265,13 @@ class Journal:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    def append(self, kind: str, operator: str, body: Mapping[str, Any], *, at_ns: int | None = None) -> Record:
+    def append(
+        self, kind: str, operator: str, body: Mapping[str, Any], *, at_ns: int | None = None, then: Then | None = None
+    ) -> Record:
         """Write one record and return it; it is with the kernel when this returns, on disk within 200 ms.
 
-        ``at_ns`` is Unix time, now if left out. A record that the disk refuses is held in memory, up to
+        ``at_ns`` is Unix time, now if left out. ``then`` is called once, with the record, the instant the kernel has it and
+        before anybody learns of it: what a key waits for comes first. A record that the disk refuses is held in memory, up to
         ``held_bytes`` of them, and written with the next append. Raises StorageFailed beyond that: the chain is as it
         was, and a later append goes on from there. ValueError: see ``Chain.seal``.
         """
@@ -274,9 +279,9 @@ class Journal:
         try:
             self.flush()
             self._pay(at_ns)
-            return self._write(kind, operator, body, at_ns)
+            return self._write(kind, operator, body, at_ns, then)
         except StorageFailed:
-            if (held := self._hold(kind, operator, body, at_ns)) is None:
+            if (held := self._hold(kind, operator, body, at_ns, then)) is None:
                 raise
             return held
 
@@ -293,17 +298,20 @@ class Journal:
                 if self._fd < 0:
                     self._begin(sealed.record.position, "")
                 self._file(sealed)
+                self._syncer.dirty(self._fd, str(self.folder))
                 self._held.pop(0)
         except OSError as error:
             raise _failed("cannot be written", error, self.folder) from None
 
-    def _hold(self, kind: str, operator: str, body: Mapping[str, Any], at_ns: int) -> Record | None:
+    def _hold(self, kind: str, operator: str, body: Mapping[str, Any], at_ns: int, then: Then | None) -> Record | None:
         """Take a record into the chain that the disk refuses: a full disk must not keep anybody from typing (I2)."""
         sealed = self._seal(kind, operator, body, at_ns)
         if self._lock < 0 or sum(len(each.data) for each in self._held) + len(sealed.data) > self.held_bytes:
             return None
         self._held.append(sealed)
         self._chain.accept(sealed)
+        if then is not None:
+            then(sealed.record)
         self._learn(sealed.record)
         return sealed.record
 
@@ -355,7 +363,7 @@ class Journal:
             self._write(kind, "host", body, at_ns)
             self._owed.pop(0)
 
-    def _write(self, kind: str, operator: str, body: Mapping[str, Any], at_ns: int) -> Record:
+    def _write(self, kind: str, operator: str, body: Mapping[str, Any], at_ns: int, then: Then | None = None) -> Record:
         if self._lock < 0:
             raise StorageFailed(f"the journal in {self.folder} is closed; nothing was recorded")
         try:
@@ -363,7 +371,7 @@ class Journal:
             self._make_room(HEAD_BYTES + len(sealed.data), at_ns)
             if sealed.record.position != self.position + 1 or sealed.record.prev != self.head:
                 sealed = self._seal(kind, operator, body, at_ns)  # a ``carried`` record came first
-            self._put(sealed)
+            self._put(sealed, then)
         except OSError as error:
             raise _failed("cannot be written", error, self.folder) from None
         return sealed.record
@@ -374,9 +382,12 @@ class Journal:
             incarnation=self.incarnation, epoch=self.epoch, generation=self.generation,
         )  # fmt: skip
 
-    def _put(self, sealed: Sealed) -> None:
+    def _put(self, sealed: Sealed, then: Then | None = None) -> None:
         self._file(sealed)
         self._chain.accept(sealed)
+        if then is not None:
+            then(sealed.record)
+        self._syncer.dirty(self._fd, str(self.folder))
         self._learn(sealed.record)
 
     def _file(self, sealed: Sealed) -> None:
@@ -386,7 +397,6 @@ class Journal:
         self._store(segment, frame)
         segment.note(sealed.record.position, segment.size - len(frame))
         self._stored = (sealed.record.position, sealed.head)
-        self._syncer.dirty(self._fd, str(self.folder))
 
     def _store(self, segment: Segment, frame: bytes) -> None:
         """Add ``frame`` to the file, whole or not at all. Raises OSError."""

@@ -30,14 +30,14 @@ class PolicyFile:
     """The policy in ``path``; no such file: nothing beyond admission and control."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._name = path, str(path)
         self._seen: tuple[int, int, int] | None = _UNSEEN  # None: there was none
         self._in_force = InForce()
 
     def current(self) -> InForce:
         """Return what holds now. Asked more than once for every act: one stat(2) each while the file stays as it is."""
         try:
-            found = os.stat(self.path)
+            found = os.stat(self._name)
             seen = (found.st_ctime_ns, found.st_size, found.st_ino)  # a change of its mode counts too
         except FileNotFoundError:
             seen = None

@@ -111,8 +111,8 @@ class Takeover:
             return False
         body = {"client": "host", "seq": session.journal.position + 1, "data": KILL_LINE, "attachment": 0,
                 "why": f"the half-typed line of {change.left[0].id} is cleared"}  # fmt: skip
-        position = session.record(Kind.INPUT, "host", body).position
-        session.commands.typed(position, "host", KILL_LINE)
+        here, position = session.commands.here, session.record(Kind.INPUT, "host", body).position
+        session.commands.typed(here, position, "host", KILL_LINE)
         written = await (await session.ready()).write(position, KILL_LINE, term=change.term)
         return written.outcome == "applied"
 
