@@ -71,6 +71,9 @@ class Gate:
         self._denials = Buckets(*DENIALS)
         self._verdicts: OrderedDict[bytes, Decision] = OrderedDict()  # of the external program, each for one act
         self._asking: dict[str, list[asyncio.Task[None]]] = {}
+        self._in_force: InForce | None = (
+            None  # while an input is handed on: what was found for it is what it is weighed by
+        )
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         session.judge.rules.append(self)
@@ -81,7 +84,7 @@ class Gate:
         """Return None if nothing stands against ``act``; it is taken as done then. Held: it waits as a proposal. Raises
         Denied, TooMany, TooFast: nothing of it is done, and nothing waits."""
         now = time.monotonic()
-        in_force = self._host.policy.current()
+        in_force = self._in_force or self._host.policy.current()
         subject = _subject(act)
         conflict = self._conflict(act, in_force, now)
         decision = None
@@ -174,7 +177,7 @@ class Gate:
 
     def consults(self, author: str, verb: str) -> bool:
         """Tell whether the policy's program is to be asked about such an act before the judge is."""
-        in_force = self._host.policy.current()
+        in_force = self._in_force or self._host.policy.current()
         if in_force.policy.program is None or not isinstance(author, Author) or not author.kind:
             return False
         return self._consults(Subject(who(author), OperatorKind(author.kind), author.principal), verb, in_force)
@@ -193,9 +196,13 @@ class Gate:
                 raise AlreadyDecided(known.id, known.state.value, known.by)
             raise self._waits(known).error
         lane = self._session.lane
-        if not self.consults(operator, verb):
-            lane.submit(ask, client=client, operator=operator, attachment=attachment, answer=answer, verb=verb)
-            return
+        self._in_force = self._host.policy.current()
+        try:
+            if not self.consults(operator, verb):
+                lane.submit(ask, client=client, operator=operator, attachment=attachment, answer=answer, verb=verb)
+                return
+        finally:
+            self._in_force = None
 
         def work() -> None:
             try:
