@@ -71,9 +71,7 @@ class Gate:
         self._denials = Buckets(*DENIALS)
         self._verdicts: OrderedDict[bytes, Decision] = OrderedDict()  # of the external program, each for one act
         self._asking: dict[str, list[asyncio.Task[None]]] = {}
-        self._in_force: InForce | None = (
-            None  # while an input is handed on: what was found for it is what it is weighed by
-        )
+        self._in_force: InForce | None = None  # what an input is weighed by, while it is handed on
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         session.judge.rules.append(self)
