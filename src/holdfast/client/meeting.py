@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import itertools
 import os
 import time
@@ -271,9 +272,9 @@ class Meeting:
             self._pair = self._store.operator
         return self._pair
 
-    @property
+    @functools.cached_property
     def person(self) -> bool:
-        """Whether this is a person, who may type without having seen who else did."""
+        """Whether this is a person, who may type without having seen who else did. A key's kind never changes."""
         return self._store.member.kind is identity.Kind.HUMAN
 
     @property

@@ -175,15 +175,17 @@ def _inside_never_manages(ask: _Asked) -> Refusal | None:
 
 
 def _inside_operates_its_own(ask: _Asked) -> Refusal | None:
-    writes = ask.need.capability & (Capability.OPERATE | Capability.PROPOSE) and ask.need.scope is Scope.SESSION
-    if isinstance(ask.authority, Inside) and writes and ask.act.session != ask.authority.session:
+    if not isinstance(ask.authority, Inside) or ask.act.session == ask.authority.session:
+        return None
+    if ask.need.capability & (Capability.OPERATE | Capability.PROPOSE) and ask.need.scope is Scope.SESSION:
         return Refusal("inside", "a program inside a session operates that session alone")
     return None
 
 
 def _inside_audits_its_own(ask: _Asked) -> Refusal | None:
-    audits = ask.need.capability & Capability.AUDIT
-    if isinstance(ask.authority, Inside) and audits and ask.act.session != ask.authority.session:
+    if not isinstance(ask.authority, Inside) or ask.act.session == ask.authority.session:
+        return None
+    if ask.need.capability & Capability.AUDIT:
         return Refusal("inside", "a program inside a session reads the record of that session alone")
     return None
 

@@ -5,6 +5,7 @@ Not here: who the holder is (identity), which message needs what (admission). Ch
 """
 
 import enum
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple
@@ -48,6 +49,7 @@ EVERYTHING: Final = Capability(31)
 GUEST_MOST: Final = Capability.PROPOSE | Capability.OBSERVE
 
 
+@functools.cache  # what is admitted is asked for with every key, and flags of an enumeration are slow to join
 def closed(capabilities: Capability) -> Capability:
     """Return ``capabilities`` with everything they imply."""
     result = Capability(capabilities)
@@ -64,6 +66,12 @@ def reaching(capabilities: Capability | int) -> Capability:
     """
     found = Capability(capabilities)
     return found | Capability.AUDIT if found & Capability.MANAGE else found
+
+
+@functools.cache
+def covers(held: Capability, needed: Capability) -> bool:
+    """Tell whether a link with ``held`` allows ``needed`` and everything that implies."""
+    return not closed(needed) & ~reaching(held)
 
 
 class BadGrant(HoldError):
@@ -142,7 +150,7 @@ class Grant:
             return "expired"
         if self.sessions and session not in self.sessions:
             return "session"
-        if not capability or closed(capability) & ~reaching(self.capabilities):
+        if not capability or not covers(self.capabilities, capability):
             return "capability"
         return None
 

@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 REQUESTS_MAX: Final = 64  # under way at once for one client
 _actions: Final = msgspec.msgpack.Decoder(wire.ToHost)
 
+_Found = tuple["Session", str]
+"""A session, and the verb as which somebody was admitted to it."""
+
 
 class Line(Protocol):
     """What carries messages to the client, in order."""
@@ -281,20 +284,22 @@ class Client:
             raise BadMessage(f"a signed action is no message of this protocol: {error}") from None
         ref: int = getattr(message, "ref", 0)
         try:
-            author = self._proven(signed, message)
+            author, found = self._proven(signed, message)
         except HoldError as error:
             self._fail(ref, error)
             return
-        if isinstance(message, wire.Input):
-            message = msgspec.structs.replace(message, term=signed.term)  # what was signed, not what else it says
-        self._handle(message, author)
+        if isinstance(message, wire.Input):  # its term: what was signed, not what else it says
+            self._type(msgspec.structs.replace(message, term=signed.term), author, found)
+        else:
+            self._handle(message, author)
 
-    def _proven(self, signed: wire.Signed, message: wire.ToHost) -> Author:
+    def _proven(self, signed: wire.Signed, message: wire.ToHost) -> tuple[Author, _Found | None]:
+        """Return whose ``message`` is, with the signature, and as what it was admitted to which session."""
         verb = signing.verb_of(message)
         if not isinstance(self.authority, Granted) or verb not in signing.SIGNED:
             raise BadMessage(f"a {verb} message is not signed here")
-        session = None if isinstance(message, wire.Open) else self._found(message, verb)
-        about, seqs = (session.id, session.journal.seqs) if session is not None else (self._host.id, self._opened)
+        found = None if isinstance(message, wire.Open) else self._admitted(message, verb)
+        about, seqs = (found[0].id, found[0].journal.seqs) if found is not None else (self._host.id, self._opened)
         if signed.session != about:
             raise signing.BadSignature("it is for another session")
         key = self.authority.member.key
@@ -315,13 +320,13 @@ class Client:
             seqs.used(key, self.client, signed.seq)
         proof = Proof(key, statement, signed.salt, signed.signature, signing.kept(message, action))
         mine = self.operator
-        return Author(mine, principal=mine.principal, proof=proof, kind=mine.kind, term=signed.term)
+        return Author(mine, principal=mine.principal, proof=proof, kind=mine.kind, term=signed.term), found
 
     def _found(self, message: wire.ToHost, verb: str) -> "Session":
         """Return the session ``message`` names, if this client may do that to it."""
         return self._admitted(message, verb)[0]
 
-    def _admitted(self, message: wire.ToHost, verb: str) -> tuple["Session", str]:
+    def _admitted(self, message: wire.ToHost, verb: str) -> _Found:
         """Return the session ``message`` names, if this client may do that to it, and as what: the input of whoever may
         only propose is a proposal. The one gate (I9, STYLE 6)."""
         named = str(getattr(message, "session", ""))
@@ -422,7 +427,9 @@ class Client:
             run_promptly(self.pid)
         self._attached[ask.attachment] = (session, attachment)
 
-    def _type(self, message: wire.Input, author: Author) -> None:
+    def _type(self, message: wire.Input, author: Author, found: _Found | None = None) -> None:
+        """``found``: as what it was admitted just now, if it was asked already."""
+
         def answer(result: wire.Typed | HoldError) -> None:
             if isinstance(result, HoldError):
                 self._fail(message.ref, result)
@@ -433,7 +440,7 @@ class Client:
         try:
             held = self._attached.get(message.attachment)
             if held is None or not isinstance(self.authority, Owner):
-                session, admitted = self._admitted(message, "input")
+                session, admitted = found or self._admitted(message, "input")
                 if admitted == "propose":
                     answer(session.gate.offered(message, client=self.client, author=author))
                     return
