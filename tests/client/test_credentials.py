@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from holdfast.client import credentials, private
+from holdfast.client import credentials, naming, private
 from holdfast.client.credentials import NoCredentials, Profile, Store, profiles
 from holdfast.client.private import Unsafe
 from holdfast.core import grants, identity, invitations, sealing
@@ -54,7 +54,7 @@ def proven(store: Store, now: int) -> tuple[identity.Member, grants.Grant]:
 
 def use_everything(store: Store) -> None:
     """Read every file there is."""
-    store.name_keys()
+    store.naming.name_keys()
     store.grant_chains(now=NOW)
     _ = store.certificates, store.operator, store.profile
     store.open_root()
@@ -72,7 +72,7 @@ def test_the_first_run_makes_a_tenant_and_a_human_who_may_everything(keys: Path)
     member, grant = proven(store, NOW)
     assert (member.kind, grant.capabilities, grant.sessions) == (Kind.HUMAN, EVERYTHING, frozenset())
     assert member.key == store.operator.key
-    assert sealing.open_name(member.certificate.name, store.name_keys(), about=member.key) == "Änne"
+    assert sealing.open_name(member.certificate.name, store.naming.name_keys(), about=member.key) == "Änne"
     assert store.root_state == "plain" and store.issues
     assert store.profile == Profile(store.tenant, ("wss://relay.example",), operator_name="Änne")
     assert profiles(keys) == ["default"]
@@ -136,10 +136,10 @@ def test_nothing_secret_shows_when_a_store_or_its_parts_are_printed(keys: Path) 
     store = first(keys)
     kinds: dict[str, Any] = {
         "root": credentials._Root, "issuer": credentials._Issuer,
-        "operator": credentials._Operator, "names": credentials._Names,
+        "operator": credentials._Operator, "names": naming.Keys,
     }  # fmt: skip
     kept = [store._needed(name, kind) for name, kind in kinds.items()]
-    for shown in (store, store.operator, *store.name_keys(), *kept, kept):
+    for shown in (store, store.operator, *store.naming.name_keys(), *kept, kept):
         for number in range(4):
             secret = seed(f"random {number}")
             assert repr(secret)[2:-1] not in repr(shown) and secret.hex() not in repr(shown)
@@ -355,11 +355,11 @@ def test_members_are_certified_where_the_issuer_is_and_nowhere_else(keys: Path, 
     store = first(keys)
     chain = store.certify(pair("host").key, kind=Kind.HOST, now=NOW, random=os.urandom, name="build box")
     member = identity.verify(chain, tenant=store.tenant, now=NOW)
-    assert sealing.open_name(member.certificate.name, store.name_keys(), about=member.key) == "build box"
+    assert sealing.open_name(member.certificate.name, store.naming.name_keys(), about=member.key) == "build box"
     theirs = store.certify(pair("phone").key, kind=Kind.HUMAN, now=NOW, random=os.urandom)
     joined = Store.joined(tmp_path / "phone", "work", tenant=store.tenant, seed=seed("phone"), certificates=theirs,
-                          now=NOW, name_keys=store.name_keys())  # fmt: skip
-    assert joined.name_keys() == store.name_keys() and not joined.issues
+                          now=NOW, name_keys=store.naming.name_keys())  # fmt: skip
+    assert joined.naming.name_keys() == store.naming.name_keys() and not joined.issues
     with pytest.raises(NoCredentials):
         joined.certify(pair("x").key, kind=Kind.HOST, now=NOW, random=os.urandom)
     assert joined.renewed(now=NOW + DAY_S, random=os.urandom) == ()
@@ -394,7 +394,7 @@ def test_a_share_link_opens_into_a_profile_of_a_guest(keys: Path, tmp_path: Path
                          now=NOW, grant_chains=[it.grant], relays=it.relays, default_host=it.host)  # fmt: skip
     member, grant = proven(guest, NOW)
     assert (member.kind, grant.sessions, grant.capabilities) == (Kind.GUEST, {S1}, Capability.OBSERVE)
-    assert guest.name_keys() == () and guest.grant_chains(now=NOW + HOUR_S) == ()
+    assert guest.naming.name_keys() == () and guest.grant_chains(now=NOW + HOUR_S) == ()
 
 
 def test_a_received_grant_is_kept_once_until_it_ends_and_only_if_it_is_good(keys: Path) -> None:

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.client.credentials import Store
+from holdfast.core import sealing, signed
+from holdfast.core.identity import RECORD_BYTES_MAX, HostRecord
 from tests.faces.realhost import HOLD, RealHost, end
 from tests.faces.screen import Screen
 from tests.relay.peers import Relay
@@ -250,6 +253,34 @@ def test_revoking_cuts_off_within_a_second_and_drops_what_waits_to_be_typed(ann:
     assert read.stat().st_size < len(typed) // 2
     status, why = ben.refused("ls", "@fred")
     assert status == 122 and "revoked" in why
+
+
+def test_who_is_sent_away_reads_no_name_given_afterwards_and_everybody_else_does(ann: User, ben: User) -> None:
+    """DESIGN 11: the key under which names pass relays changes when a member's rights are taken back."""
+
+    def versions(user: User, profile: str) -> list[int]:
+        return [key.version for key in Store(user.folder / "s" / "keys", profile).naming.name_keys()]
+
+    for name in ("gus", "hal"):
+        ben.joins(ann.invited(name, "--kind", "human", "--operate"), name)
+        assert [each["name"] for each in ben.json("--profile", name, "hosts")] == ["ann"]  # type: ignore[attr-defined]
+    before = versions(ann, "default")
+    assert versions(ben, "gus") == versions(ben, "hal") == before
+    ann.said("operator", "revoke", "gus")
+    after = versions(ann, "default")
+    assert after == [before[0] + 1, *before]
+    [record] = [
+        signed.peeked(each.record, HostRecord, most=RECORD_BYTES_MAX)
+        for each in Store(ann.folder / "s" / "keys").hosts()
+        if each.key == Store(ann.folder / "s" / "keys").profile.default_host
+    ]
+    assert sealing.version_of(record.name) == after[0]
+    assert [each["name"] for each in ben.json("--profile", "hal", "hosts")] == ["ann"]  # type: ignore[attr-defined]
+    assert versions(ben, "hal") == before  # by what it was called: the key comes with the next renewal
+    assert "hal: human renewed" in ben.upkeep()
+    assert versions(ben, "hal") == after
+    assert [each["name"] for each in ben.json("--profile", "hal", "hosts")] == ["ann"]  # type: ignore[attr-defined]
+    assert versions(ben, "gus") == before
 
 
 def test_a_session_goes_on_without_its_creator_and_another_operator_commands(ann: User, ben: User) -> None:

@@ -135,7 +135,7 @@ def _make(person: Store, name: str, limits: Limits, now: int) -> None:
     try:
         Store.joined(
             acting_folder(), name, tenant=person.tenant, seed=seed, certificates=chain, now=now, grant_chains=(grant,),
-            name_keys=person.name_keys(), relays=person.profile.relays, default_host=person.profile.default_host,
+            name_keys=person.naming.name_keys(), relays=person.profile.relays, default_host=person.profile.default_host,
             name=name,
         )  # fmt: skip
     except Refused:

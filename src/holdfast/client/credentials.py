@@ -10,13 +10,15 @@ import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from holdfast.client import private
+from holdfast.client import private, storefiles
+from holdfast.client.naming import KEYS, Keys, Naming
+from holdfast.client.storefiles import FORMAT, F, File, corrupt
 from holdfast.core import grants, identity, sealing, signed
-from holdfast.core.errors import BadName, Corrupt, HoldError, Refused, TooMany
+from holdfast.core.errors import BadName, HoldError, Refused, TooMany
 from holdfast.core.grants import EVERYTHING, Grant
 from holdfast.core.identity import DAY_S, MEMBER_S, HostRecord, Kind, Member, RevocationList, Revocations
 from holdfast.core.ids import checked_name
@@ -26,13 +28,11 @@ from holdfast.core.signed import SEED_BYTES, SERIAL_BYTES, KeyPair
 Random = Callable[[int], bytes]  # so many fresh random bytes: os.urandom
 
 DEFAULT: Final = "default"
-FORMAT: Final = 1
 GRANTS_MAX: Final = 256
 HOSTS_MAX: Final = 4096
 EXPORT_BYTES_MAX: Final = 4096  # a root, plain or sealed, has a tenth of it
 MEMBER_LEFT_S: Final = MEMBER_S // 3  # renewed when less is left
 ISSUER_LEFT_S: Final = 30 * DAY_S
-F = TypeVar("F", bound="_File")
 
 
 class NoCredentials(HoldError):
@@ -47,57 +47,42 @@ class NoCredentials(HoldError):
 # ---- files -----------------------------------------------------------------------------------------------------------
 
 
-class _File(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Base of what is kept. Never shows its fields: most are secret."""
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__}>"
-
-    def __rich_repr__(self) -> Any:
-        return iter(())
-
-
-class _Root(_File, frozen=True):
+class _Root(File, frozen=True):
     format: int
     seed: bytes
 
 
-class _Issuer(_File, frozen=True):
+class _Issuer(File, frozen=True):
     format: int
     seed: bytes
     certificate: bytes
 
 
-class _Operator(_File, frozen=True):
+class _Operator(File, frozen=True):
     format: int
     seed: bytes
     certificates: tuple[bytes, ...]
 
 
-class _Names(_File, frozen=True):
-    format: int
-    keys: tuple[tuple[int, bytes], ...]
-
-
-class _Grants(_File, frozen=True):
+class _Grants(File, frozen=True):
     format: int
     own: bytes  # the manage grant that the issuer here gave to the operator here; empty: none
     received: tuple[bytes, ...]
 
 
-class _Host(_File, frozen=True):
+class _Host(File, frozen=True):
     key: bytes
     version: int
     record: bytes
     certificates: tuple[bytes, ...]
 
 
-class _Hosts(_File, frozen=True):
+class _Hosts(File, frozen=True):
     format: int
     hosts: tuple[_Host, ...]
 
 
-class _Lists(_File, frozen=True):
+class _Lists(File, frozen=True):
     format: int
     lists: tuple[tuple[bytes, bytes], ...]  # certificate of the issuer (or empty), the list
 
@@ -165,14 +150,14 @@ class Store:
         )  # fmt: skip
         chain = identity.issue(
             KeyPair(issuer), top, kind=Kind.HUMAN, key=own.key, serial=random(SERIAL_BYTES), now=now,
-            name=_sealed_name(name, key, own.key, random),
+            name=sealing.seal_name(name, key, about=own.key, nonce=random(sealing.NONCE_BYTES)) if name else b"",
         )  # fmt: skip
         files = {
             "profile.json": msgspec.json.encode(Profile(tenant.key, relays, operator_name=name)),
             "root": signed.encoded(_Root(FORMAT, root)),
             "issuer": signed.encoded(_Issuer(FORMAT, issuer, top[0])),
             "operator": signed.encoded(_Operator(FORMAT, operator, chain)),
-            "names": signed.encoded(_Names(FORMAT, ((key.version, key.key),))),
+            KEYS: signed.encoded(Keys(FORMAT, ((key.version, key.key),))),
             "grants": signed.encoded(_Grants(FORMAT, _own_grant(issuer, top[0], own.key, now, random), ())),
         }
         return cls._made(folder, profile, files, existing=True)
@@ -193,7 +178,7 @@ class Store:
         files = {
             "profile.json": msgspec.json.encode(Profile(tenant, relays, default_host, name)),
             "operator": signed.encoded(_Operator(FORMAT, seed, tuple(certificates))),
-            "names": signed.encoded(_Names(FORMAT, names)),
+            KEYS: signed.encoded(Keys(FORMAT, names)),
             "grants": signed.encoded(_Grants(FORMAT, b"", tuple(grant_chains))),
         }
         return cls._made(folder, profile, files, existing=False)
@@ -232,9 +217,9 @@ class Store:
         try:
             found = msgspec.json.decode(data or b"", type=Profile)
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-            raise _corrupt(self._path / "profile.json") from None
+            raise corrupt(self._path / "profile.json") from None
         if not signed.is_key(found.tenant):
-            raise _corrupt(self._path / "profile.json")
+            raise corrupt(self._path / "profile.json")
         return found
 
     @property
@@ -279,13 +264,10 @@ class Store:
             return "plain"
         return "sealed" if (self._path / "root.sealed").exists() else "away"
 
-    def name_keys(self) -> tuple[NameKey, ...]:
-        """The tenant's name keys, newest first."""
-        kept = self._file("names", _Names) or _Names(FORMAT, ())
-        try:
-            return tuple(NameKey(version, key) for version, key in sorted(kept.keys, reverse=True))
-        except ValueError:
-            raise _corrupt(self._path / "names") from None
+    @property
+    def naming(self) -> Naming:
+        """The tenant's name keys, and what its hosts are called."""
+        return Naming(self._path, self._locked)
 
     def grant_chains(self, *, now: int) -> tuple[bytes, ...]:
         """The chains to present: those given to this operator that have not expired."""
@@ -353,6 +335,8 @@ class Store:
             )
             fresh = KnownHost(host, found.version, record, tuple(certificates))
             if known.get(host) != fresh:
+                former = [signed.peeked(known[host].record, HostRecord, most=identity.RECORD_BYTES_MAX)] if seen else []
+                self.naming.met(found, *former)
                 known[host] = fresh
                 if len(known) > HOSTS_MAX:
                     raise TooMany(f"{HOSTS_MAX} hosts are known here; this one was not added", do="use another profile")
@@ -427,11 +411,10 @@ class Store:
         """Return a chain that makes ``key`` a member of the tenant. Raises NoCredentials without the issuer key here,
         BadCertificate for what its kind may not have."""
         issuer = self._needed("issuer", _Issuer)
-        keys = self.name_keys()
         return identity.issue(
             _pair(issuer.seed, self._path / "issuer"), (issuer.certificate,), kind=kind, key=key,
             serial=random(SERIAL_BYTES), now=now, life_s=life_s, on_behalf_of=on_behalf_of,
-            name=_sealed_name(name, keys[0], key, random) if keys else b"",
+            name=self.naming.sealed(name, key, random),
         )  # fmt: skip
 
     # ---- the root ----
@@ -453,7 +436,7 @@ class Store:
             if sealing.open_root(private.read(self._path / "root.sealed") or b"", passphrase, tenant=self.tenant) != (
                 kept.seed
             ):
-                raise _corrupt(self._path / "root.sealed")
+                raise corrupt(self._path / "root.sealed")
             private.remove(self._path / "root")
 
     def export_root(self, path: Path) -> None:
@@ -469,7 +452,7 @@ class Store:
                 raise NoCredentials("root key", do="it was exported before")
             private.create(path, data)
             if _exported(path) != data:
-                raise _corrupt(path)
+                raise corrupt(path)
             for each in ("root", "root.sealed"):
                 private.remove(self._path / each)
 
@@ -499,16 +482,7 @@ class Store:
         return private.locked(self.folder / ".lock")
 
     def _file(self, name: str, kind: type[F]) -> F | None:
-        data = private.read(self._path / name)
-        if data is None:
-            return None
-        try:
-            found: F = signed.decoded(data, kind, most=private.FILE_BYTES_MAX)
-        except signed.Unsigned:
-            raise _corrupt(self._path / name) from None
-        if getattr(found, "format", None) != FORMAT:
-            raise _corrupt(self._path / name)
-        return found
+        return storefiles.read(self._path / name, kind)
 
     def _needed(self, name: str, kind: type[F]) -> F:
         found = self._file(name, kind)
@@ -516,8 +490,8 @@ class Store:
             raise NoCredentials(f"{name} key", do="use the machine that has it, or another profile")
         return found
 
-    def _write(self, name: str, content: _File) -> None:
-        private.write(self._path / name, signed.encoded(content))
+    def _write(self, name: str, content: File) -> None:
+        storefiles.write(self._path / name, content)
 
     def _grants(self) -> _Grants:
         return self._file("grants", _Grants) or _Grants(FORMAT, b"", ())
@@ -548,7 +522,7 @@ class Store:
             at = signed.peeked(pair[1], RevocationList, most=identity.REVOCATIONS_BYTES_MAX).at
             return identity.verify_revocations(pair[1], issuer=pair[0], tenant=tenant, now=at)
         except (signed.Unsigned, HoldError):
-            raise _corrupt(self._path / "revocations") from None
+            raise corrupt(self._path / "revocations") from None
 
 
 def _checked(profile: str) -> str:
@@ -570,19 +544,11 @@ def _exported(path: Path) -> bytes | None:
         return None
 
 
-def _corrupt(path: Path) -> Corrupt:
-    return Corrupt(f"{path} is damaged or of a newer version; it was left as it is", do="restore it from a backup")
-
-
 def _pair(seed: bytes, path: Path) -> KeyPair:
     try:
         return KeyPair(seed)
     except ValueError:
-        raise _corrupt(path) from None
-
-
-def _sealed_name(name: str, key: NameKey, about: bytes, random: Random) -> bytes:
-    return sealing.seal_name(name, key, about=about, nonce=random(sealing.NONCE_BYTES)) if name else b""
+        raise corrupt(path) from None
 
 
 def _own_grant(issuer: bytes, certificate: bytes, holder: bytes, now: int, random: Random) -> bytes:

@@ -14,7 +14,7 @@ from holdfast.client import where
 from holdfast.client.connection import Connection
 from holdfast.client.credentials import DEFAULT, Store
 from holdfast.client.meeting import keys_folder
-from holdfast.core import identity, sealing, signed
+from holdfast.core import identity, signed
 from holdfast.core.errors import Refused
 from holdfast.core.identity import Kind
 from holdfast.wire import messages as wire
@@ -94,8 +94,7 @@ def enrol(
     host: Connection, store: Store, chain: tuple[bytes, ...], urls: tuple[str, ...], name: str, *, key: bytes
 ) -> wire.Identity:
     """Give the host at the other end, whose key is ``key``, its certificates, name and relays. Raises Refused."""
-    keys = store.name_keys()
-    sealed = sealing.seal_name(name, keys[0], about=key, nonce=os.urandom(sealing.NONCE_BYTES)) if keys else b""
+    sealed = store.naming.sealed(name, key, os.urandom)
     return host.ask(wire.Enrol(host.ref(), store.tenant, chain, urls, sealed), wire.Identity)
 
 
@@ -109,10 +108,7 @@ def name_of(who: wire.Identity, store: Store) -> str:
     if not who.record or who.tenant != store.tenant:
         return ""
     record = signed.peeked(who.record, identity.HostRecord, most=identity.RECORD_BYTES_MAX)
-    try:
-        return sealing.open_name(record.name, store.name_keys(), about=record.host) if record.name else ""
-    except sealing.CannotOpen:
-        return ""
+    return store.naming.of(record)
 
 
 def renew(host: Connection, store: Store, *, eager: bool = False) -> bool:

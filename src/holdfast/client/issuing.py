@@ -194,7 +194,7 @@ def _said(store: Store, member: Given, chains: tuple[bytes, ...], now: int, rand
             store, member.host, kind=Kind.HOST, name=member.name, on_behalf_of=b"", life_s=min(MEMBER_S_MAX, left_s),
             now=now, random=random,
         )  # fmt: skip
-    names = {key.version: key.key for key in store.name_keys()}
+    names = {key.version: key.key for key in store.naming.name_keys()}
     return Joined(0, chain, chains, host, store.profile.relays, names, member.until, member.name)
 
 

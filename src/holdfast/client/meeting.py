@@ -19,10 +19,11 @@ from typing import Any, Final, NamedTuple
 
 from holdfast.client import places
 from holdfast.client.credentials import Store
-from holdfast.core import identity, sealing, signed
+from holdfast.core import identity, signed
 from holdfast.core.errors import HoldError, HostUnreachable, NoSuchSession, Refused, Timeout, revived
 from holdfast.core.identity import HostRecord
 from holdfast.core.signed import KeyPair
+from holdfast.edge import due
 from holdfast.edge.relayline import RelayLine, RelayUnreachable
 from holdfast.wire import relay
 from holdfast.wire.messages import Failed, Ping
@@ -379,10 +380,7 @@ class Meeting:
         return None
 
     def _name(self, record: HostRecord) -> str:
-        try:
-            return sealing.open_name(record.name, self._store.name_keys(), about=record.host) if record.name else ""
-        except HoldError:
-            return ""
+        return self._store.naming.of(record)
 
     def _learn(self, presence: relay.Presence) -> str:
         """Keep what a relay shows of a host, if it is genuine; return its name."""
@@ -392,8 +390,10 @@ class Meeting:
             record = self._store.remember_host(
                 presence.record, presence.chain, host=presence.host, now=int(time.time())
             )
-        except HoldError:
-            return ""
+        except HoldError:  # it shows an older one, or none of this host's
+            return self._names_of(presence.host)[1]
+        if self._store.naming.lacks(record):
+            due.sooner(str(self._store.folder))
         return self._name(record)
 
     async def _way(self, target: Target) -> tuple[_Line, HostRecord]:

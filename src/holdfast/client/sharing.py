@@ -244,6 +244,9 @@ def revoke(store: Store, gone: Sequence[Given], codes: Sequence[ledger.Terms] = 
             signer, tenant=store.tenant, version=version, at=now, keys=keys, serials=serials
         )  # fmt: skip
         store.learn_revocations(data, issuer=certificate, now=now)
+    knew = any(each.how == "join" and each.kind is not Kind.GUEST for each in gone)
+    if knew:  # what is named from now on is none of theirs, though they have a relay's help
+        store.naming.rotate(os.urandom)
     taken = {each.serial for each in gone}
     with ledger.opened(store, now=now) as account:
         for code in codes:
@@ -260,6 +263,8 @@ def revoke(store: Store, gone: Sequence[Given], codes: Sequence[ledger.Terms] = 
             if gone:
                 host.ask(wire.Revoke(host.ref(), data, certificate), wire.Done)
                 told += 1
+            if knew:
+                enrolment.link(host, store)
     if gone:
         told += asyncio.run(_tell(store, data, certificate))
     return Revoked(tuple(gone), len(codes), told)

@@ -19,9 +19,9 @@ from holdfast.client import enrolment
 from holdfast.client.connection import Connection
 from holdfast.client.credentials import MEMBER_LEFT_S, Store, profiles
 from holdfast.client.places import here
-from holdfast.core import identity
+from holdfast.core import identity, signed
 from holdfast.core.errors import HoldError
-from holdfast.core.identity import Certificate, Kind, host_id
+from holdfast.core.identity import Certificate, HostRecord, Kind, host_id
 from holdfast.edge import due
 from holdfast.wire import messages as wire
 
@@ -59,13 +59,19 @@ def _profile(store: Store, now: float, eager: bool, said: Callable[[str], None])
         return store.member.certificate.not_after - MEMBER_LEFT_S
     if mine.kind is Kind.GUEST or now >= mine.not_after or not store.profile.default_host:
         return now + LATE_S  # a guest's time is what the link says; whose time is over has to ask for a new code
-    if now < due_at(mine) and not eager:
+    if now < due_at(mine) and not eager and not _behind(store):
         return due_at(mine)
     with Connection(f"@{store.name}/{host_id(store.profile.default_host)}", start=False, face="upkeep") as host:
         answer = host.ask(wire.Renew(host.ref()), wire.Joined, timeout=ANSWER_S)
     renewed(store, answer, now=int(now))
     said(f"{store.name}: {store.member.kind.value} renewed")
     return due_at(store.member.certificate)
+
+
+def _behind(store: Store) -> bool:
+    """Tell whether a host is called by a name key that did not come here yet: whoever renews is given it."""
+    records = (signed.peeked(each.record, HostRecord, most=identity.RECORD_BYTES_MAX) for each in store.hosts())
+    return any(store.naming.lacks(record) for record in records)
 
 
 def one(store: Store) -> list[str]:
@@ -78,6 +84,7 @@ def one(store: Store) -> list[str]:
 def renewed(store: Store, answer: wire.Joined, *, now: int) -> None:
     """Keep what was renewed of a membership, the host's part with this machine's host. Raises what is wrong with it."""
     store.recertified(answer.certificates, now=now)
+    store.naming.learn(answer.names)
     for chain in answer.grants:
         store.receive(chain, now=now)
     if answer.relays:

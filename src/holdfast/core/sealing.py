@@ -84,9 +84,14 @@ def seal_name(text: str, key: NameKey, *, about: bytes, nonce: bytes) -> bytes:
     return head + nonce + AESGCM(key.key).encrypt(nonce, padded, _NAME_DOMAIN + head + about)
 
 
+def version_of(sealed: bytes) -> int:
+    """Return the version of the key under which a name is sealed."""
+    return int.from_bytes(sealed[:4], "big")
+
+
 def open_name(sealed: bytes, keys: Iterable[NameKey], *, about: bytes) -> str:
     """Return the name of ``about``. Raises CannotOpen: none of ``keys`` has its version, or it was altered."""
-    version, nonce = int.from_bytes(sealed[:4], "big"), sealed[4 : 4 + NONCE_BYTES]
+    version, nonce = version_of(sealed), sealed[4 : 4 + NONCE_BYTES]
     key = next((key for key in keys if key.version == version), None)
     if key is None:
         raise CannotOpen("name", "key", do="the tenant changed its name key: get the new one")

@@ -25,6 +25,16 @@ def claimed(keys: str) -> bool:
         return False
 
 
+def sooner(keys: str) -> None:
+    """Note that upkeep has something to do now. At most every ``CLAIM_S``, however often it is said."""
+    try:
+        late = os.stat(f"{keys}/{FILE}").st_mtime > time.time() + CLAIM_S
+    except OSError:
+        late = True
+    if late:
+        settle(keys, time.time() + CLAIM_S)
+
+
 def settle(keys: str, at: float) -> None:
     """Note that it is due next ``at``, Unix seconds. What cannot be written is tried again by the next command."""
     path = f"{keys}/{FILE}"

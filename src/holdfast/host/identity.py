@@ -21,7 +21,8 @@ from holdfast.edge.files import make_folder, remove_durably, write_durably
 log = logging.getLogger(__name__)
 
 FORMAT: Final = 1
-RECORD_S: Final = 7 * identity.DAY_S  # of a signed record; signed anew whenever it is published
+RECORD_S: Final = 7 * identity.DAY_S  # of a signed record
+RESIGN_S: Final = 1200  # after which it is signed anew, sooner only if what it says changes
 RENEW_LEFT_S: Final = 10 * identity.DAY_S  # certificates with less left should be renewed
 FILE_BYTES_MAX: Final = 1 << 20
 T = TypeVar("T")
@@ -57,6 +58,7 @@ class Identity:
         self._folder = folder
         self._keys: _Keys | None = self._read("keys", _Keys)
         self._member: _Membership | None = self._read("membership", _Membership)
+        self._signed: tuple[_Membership, int, bytes] | None = None  # what was signed last, when, and the record
         self._lists = self._kept_lists()
         self.revocations: Revocations = identity.merged(each for each, _ in self._lists.values())
 
@@ -132,14 +134,25 @@ class Identity:
         self._member = None
 
     def record(self, *, now: int) -> bytes:
-        """Return the host's record as of now, signed, with a version above every earlier one. Raises StorageFailed."""
+        """Return the host's record, signed lately, with a version above every other one. Raises StorageFailed.
+
+        Whoever asks the host and whoever asks its relays is told the same: a client never takes an older one for it.
+        """
         assert self._member is not None and self._keys is not None
+        if self._signed is not None and self._signed[0] == self._member and 0 <= now - self._signed[1] < RESIGN_S:
+            return self._signed[2]
         member = msgspec.structs.replace(self._member, version=max(self._member.version + 1, now))
         self._keep(member)
-        return identity.sign_host_record(
+        record = identity.sign_host_record(
             self.pair, tenant=member.tenant, channel=self.channel.public_key().public_bytes_raw(),
             version=member.version, now=now, life_s=RECORD_S, name=member.name, relays=member.relays,
         )  # fmt: skip
+        self._signed = member, now, record
+        return record
+
+    def resign(self) -> None:
+        """Sign the record anew when it is asked for next: a relay refused it."""
+        self._signed = None
 
     def learn(self, data: bytes, *, issuer: bytes, now: int) -> bool:
         """Take note of a revocation list; tell whether it was news. Raises BadRecord, RolledBack, BadCertificate, ..."""

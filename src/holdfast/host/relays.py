@@ -222,6 +222,7 @@ class _Relay:
                 log.warning("relay %s: %s (%s)", self.url, said.message, said.code)
                 if said.ref == self._published:
                     self.state = f"up, but it refused this host's record: {said.message}"
+                    self._host.identity.resign()
                     asyncio.get_running_loop().call_later(RETRY_S, self.renew)
             case _:
                 pass

@@ -99,7 +99,7 @@ export class Profile {
     const found = await identity.verifyHostRecord(record, chain, {
       host, tenant: this.tenant, now, seen: known?.version ?? 0, revoked: this.revoked,
     });
-    const name = await openName(found.name, this.names, host);
+    const name = (await openName(found.name, this.names, host)) || known?.name || ''; // a key that comes with the next renewal
     if (!known && this.hosts.length >= HOSTS_MAX) return name;
     if (!known || known.version !== found.version || !equal(known.record, record) || known.name !== name) {
       this.hosts = [...this.hosts.filter((each) => each !== known), { key: host, version: found.version, record, chain, name }];
