@@ -263,10 +263,11 @@ def revoke(store: Store, gone: Sequence[Given], codes: Sequence[ledger.Terms] = 
             if gone:
                 host.ask(wire.Revoke(host.ref(), data, certificate), wire.Done)
                 told += 1
-            if knew:
-                enrolment.link(host, store)
     if gone:
         told += asyncio.run(_tell(store, data, certificate))
+    if knew and mine:
+        with Connection() as host:
+            enrolment.link(host, store)  # under the new key
     return Revoked(tuple(gone), len(codes), told)
 
 

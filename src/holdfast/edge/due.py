@@ -8,6 +8,7 @@ import time
 
 FILE = ".upkeep"  # in the folder of the profiles; its modification time is when it is due
 FIRST_S = 3600.0  # after it is missed for the first time: what was made just now lives longer
+SOON_S = 600.0
 CLAIM_S = 120.0  # whoever finds it due has so long to do it before others try
 
 
@@ -26,13 +27,13 @@ def claimed(keys: str) -> bool:
 
 
 def sooner(keys: str) -> None:
-    """Note that upkeep has something to do now. At most every ``CLAIM_S``, however often it is said."""
+    """Note that upkeep has something to do now, unless it comes within ``SOON_S`` anyway, or just failed and is tried again."""
     try:
-        late = os.stat(f"{keys}/{FILE}").st_mtime > time.time() + CLAIM_S
+        late = os.stat(f"{keys}/{FILE}").st_mtime > time.time() + SOON_S
     except OSError:
         late = True
     if late:
-        settle(keys, time.time() + CLAIM_S)
+        settle(keys, time.time())
 
 
 def settle(keys: str, at: float) -> None:
