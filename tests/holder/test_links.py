@@ -227,6 +227,8 @@ def test_a_folder_that_is_not_ours_is_refused(short_dir: Path) -> None:
     async def story() -> None:
         with pytest.raises(HostUnreachable, match="is not a folder"):
             await Rig(short_dir).reach()
+        for pid in ours(short_dir):  # the keeper that said so
+            await gone(pid)
 
     asyncio.run(story())
     assert ours(short_dir) == {}
