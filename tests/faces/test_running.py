@@ -85,7 +85,8 @@ def test_output_comes_while_the_command_runs_and_goes_on_over_a_restart_of_the_h
 
 def test_ctrl_c_interrupts_the_command_and_a_second_one_only_leaves_it(host: RealHost) -> None:
     """R68: as a user expects of Ctrl-C, and nothing is ended by leaving."""
-    with started(host, *RUN, "--", "echo up; sleep 300") as running:
+    command = "sh -c 'echo up; exec sleep 300'"  # one process, so it is there to be interrupted once it said so
+    with started(host, *RUN, "--", command) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "up\n"
         running.send_signal(signal.SIGINT)
