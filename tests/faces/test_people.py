@@ -16,8 +16,7 @@ from pathlib import Path
 import pytest
 
 from holdfast.client.credentials import Store
-from holdfast.core import sealing, signed
-from holdfast.core.identity import RECORD_BYTES_MAX, HostRecord
+from holdfast.core import sealing
 from holdfast.edge import due
 from tests.faces.realhost import HOLD, RealHost, end
 from tests.faces.screen import Screen
@@ -271,7 +270,7 @@ def test_who_is_sent_away_reads_no_name_given_afterwards_and_everybody_else_does
     after = versions(ann, "default")
     assert after == [before[0] + 1, *before]
     [record] = [
-        signed.peeked(each.record, HostRecord, most=RECORD_BYTES_MAX)
+        each.says
         for each in Store(ann.folder / "s" / "keys").hosts()
         if each.key == Store(ann.folder / "s" / "keys").profile.default_host
     ]

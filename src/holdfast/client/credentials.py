@@ -104,6 +104,11 @@ class KnownHost(NamedTuple):
     record: bytes
     certificates: tuple[bytes, ...]
 
+    @property
+    def says(self) -> HostRecord:
+        """The record, read but not verified."""
+        return signed.peeked(self.record, HostRecord, most=identity.RECORD_BYTES_MAX)
+
 
 # ---- the store -------------------------------------------------------------------------------------------------------
 
@@ -335,7 +340,7 @@ class Store:
             )
             fresh = KnownHost(host, found.version, record, tuple(certificates))
             if known.get(host) != fresh:
-                former = [signed.peeked(known[host].record, HostRecord, most=identity.RECORD_BYTES_MAX)] if seen else []
+                former = [known[host].says] if seen else []
                 self.naming.met(found, *former)
                 known[host] = fresh
                 if len(known) > HOSTS_MAX:

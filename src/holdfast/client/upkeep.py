@@ -19,9 +19,9 @@ from holdfast.client import enrolment
 from holdfast.client.connection import Connection
 from holdfast.client.credentials import MEMBER_LEFT_S, Store, profiles
 from holdfast.client.places import here
-from holdfast.core import identity, signed
+from holdfast.core import identity
 from holdfast.core.errors import HoldError
-from holdfast.core.identity import Certificate, HostRecord, Kind, host_id
+from holdfast.core.identity import Certificate, Kind, host_id
 from holdfast.edge import due
 from holdfast.wire import messages as wire
 
@@ -70,8 +70,7 @@ def _profile(store: Store, now: float, eager: bool, said: Callable[[str], None])
 
 def _behind(store: Store) -> bool:
     """Tell whether a host is called by a name key that did not come here yet: whoever renews is given it."""
-    records = (signed.peeked(each.record, HostRecord, most=identity.RECORD_BYTES_MAX) for each in store.hosts())
-    return any(store.naming.lacks(record) for record in records)
+    return any(store.naming.lacks(each.says) for each in store.hosts())
 
 
 def one(store: Store) -> list[str]:
