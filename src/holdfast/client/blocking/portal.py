@@ -50,12 +50,19 @@ class Portal:
             under_way.append(task)
             task.add_done_callback(lambda task: _settle(done, task))
 
-        loop.call_soon_threadsafe(begin)
+        def end() -> None:
+            for task in under_way:
+                task.cancel()
+            if not under_way:  # interrupted before the loop was told to begin
+                work.close()
+                done.cancel()
+
         try:
+            loop.call_soon_threadsafe(begin)
             return done.result()
         except BaseException:
-            if not done.done():  # not what the work raised: this very thread was interrupted while it waited
-                loop.call_soon_threadsafe(lambda: [task.cancel() for task in under_way])
+            if not done.done():  # not what the work raised: this very thread was interrupted
+                loop.call_soon_threadsafe(end)
                 with contextlib.suppress(BaseException):
                     done.result(CANCEL_S)
             raise
