@@ -49,7 +49,6 @@ EVERYTHING: Final = Capability(31)
 GUEST_MOST: Final = Capability.PROPOSE | Capability.OBSERVE
 
 
-@functools.cache  # what is admitted is asked for with every key, and flags of an enumeration are slow to join
 def closed(capabilities: Capability) -> Capability:
     """Return ``capabilities`` with everything they imply."""
     result = Capability(capabilities)
@@ -68,7 +67,7 @@ def reaching(capabilities: Capability | int) -> Capability:
     return found | Capability.AUDIT if found & Capability.MANAGE else found
 
 
-@functools.cache
+@functools.cache  # what is admitted is asked for with every key, and flags of an enumeration are slow to join
 def covers(held: Capability, needed: Capability) -> bool:
     """Tell whether a link with ``held`` allows ``needed`` and everything that implies."""
     return not closed(needed) & ~reaching(held)
